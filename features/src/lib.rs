@@ -8,6 +8,7 @@ pub mod definition;
 pub mod expression;
 pub mod key;
 pub mod lookup;
+pub mod row;
 pub mod schema;
 pub mod time;
 pub mod value;

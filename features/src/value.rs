@@ -100,7 +100,7 @@ pub enum ValueRef<'a> {
 
 impl ValueRef<'_> {
     /// The owned form.
-    pub fn to_owned(self) -> Value {
+    pub fn to_value(self) -> Value {
         match self {
             ValueRef::Null => Value::Null,
             ValueRef::Bool(b) => Value::Bool(b),

@@ -1,0 +1,308 @@
+//! Rows: accepted events as a timeline keeps them, a fixed number of 64-bit words each, text beside them in a heap.
+//!
+//! ```text
+//!   word 0     1          2             3        4      5 ..
+//!   time | event id | visible_from | version | nulls | columns of the view, in order
+//! ```
+//!
+//! A word holds an `i64`, the bits of a float, 0 or 1, microseconds, or for text `offset << 32 | length` into the heap.
+//! Bit `n` of `nulls` is set where column `n` is null; its word is then 0.
+
+use std::cmp::Ordering;
+
+use crate::expression::Inputs;
+use crate::key::EventId;
+use crate::time::Time;
+use crate::value::{Type, Value, ValueRef};
+
+/// Words in front of the columns.
+pub const HEADER: usize = 5;
+const TIME: usize = 0;
+const ID: usize = 1;
+const VISIBLE: usize = 2;
+/// Where the version stands.
+pub const VERSION: usize = 3;
+/// Where the null bits stand.
+pub const NULLS: usize = 4;
+/// A view keeps at most this many columns: one null bit each.
+pub const MAX_COLUMNS: usize = 64;
+
+/// What the words of a row mean.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Layout {
+    /// Types of the columns.
+    pub types: Box<[Type]>,
+    /// Whether event ids are text.
+    pub id_is_text: bool,
+}
+
+impl Layout {
+    /// Words in a row.
+    pub fn stride(&self) -> usize {
+        HEADER + self.types.len()
+    }
+
+    /// Whether a row points into the heap at all.
+    pub fn has_text(&self) -> bool {
+        self.id_is_text || self.types.contains(&Type::String)
+    }
+}
+
+/// One row with the heap that its text is in.
+#[derive(Clone, Copy, Debug)]
+pub struct Row<'a> {
+    /// Header and columns.
+    pub words: &'a [u64],
+    /// Text of this row's chunk or section.
+    pub heap: &'a [u8],
+    /// What the words mean.
+    pub layout: &'a Layout,
+}
+
+/// Rows one after the other in the total order of events.
+#[derive(Clone, Copy, Debug)]
+pub struct Rows<'a> {
+    /// A whole number of rows.
+    pub words: &'a [u64],
+    /// Text of these rows.
+    pub heap: &'a [u8],
+    /// What the words mean.
+    pub layout: &'a Layout,
+}
+
+/// The word that says where a text lies.
+pub fn text_word(offset: usize, len: usize) -> u64 {
+    (offset as u64) << 32 | len as u64
+}
+
+/// The text that a word points to; empty if it points nowhere.
+pub fn text_at(heap: &[u8], word: u64) -> &str {
+    let (offset, len) = ((word >> 32) as usize, (word & u64::from(u32::MAX)) as usize);
+    heap.get(offset..offset + len).and_then(|bytes| std::str::from_utf8(bytes).ok()).unwrap_or_default()
+}
+
+/// The value of a word of that type.
+#[inline]
+pub fn value_of_word(kind: Type, word: u64, heap: &[u8]) -> ValueRef<'_> {
+    match kind {
+        Type::Bool => ValueRef::Bool(word != 0),
+        Type::Int64 => ValueRef::Int(word as i64),
+        Type::Float64 => ValueRef::Float(f64::from_bits(word)),
+        Type::String => ValueRef::Str(text_at(heap, word)),
+        Type::Timestamp => ValueRef::Time(Time::from_micros(word as i64)),
+    }
+}
+
+/// The word of a value; text is appended to the heap. `Null` is 0, with its null bit set by the caller.
+pub fn word_of_value(value: ValueRef<'_>, heap: &mut Vec<u8>) -> u64 {
+    match value {
+        ValueRef::Null => 0,
+        ValueRef::Bool(b) => u64::from(b),
+        ValueRef::Int(i) => i as u64,
+        ValueRef::Float(x) => x.to_bits(),
+        ValueRef::Time(t) => t.micros() as u64,
+        ValueRef::Str(s) => push_text(heap, s.as_bytes()),
+    }
+}
+
+/// Appends a text and gives the word that points to it.
+pub fn push_text(heap: &mut Vec<u8>, text: &[u8]) -> u64 {
+    let offset = heap.len();
+    heap.extend_from_slice(text);
+    text_word(offset, text.len())
+}
+
+/// Event time of a row's words.
+#[inline]
+pub fn time_of(words: &[u64]) -> Time {
+    Time::from_micros(words[TIME] as i64)
+}
+
+/// `visible_from` of a row's words.
+#[inline]
+pub fn visible_of(words: &[u64]) -> Time {
+    Time::from_micros(words[VISIBLE] as i64)
+}
+
+/// Version of a row's words.
+#[inline]
+pub fn version_of(words: &[u64]) -> u64 {
+    words[VERSION]
+}
+
+impl<'a> Row<'a> {
+    /// Event time.
+    #[inline]
+    pub fn time(&self) -> Time {
+        time_of(self.words)
+    }
+
+    /// The time from which the event counts (T9).
+    #[inline]
+    pub fn visible_from(&self) -> Time {
+        visible_of(self.words)
+    }
+
+    /// The version that committed it.
+    #[inline]
+    pub fn version(&self) -> u64 {
+        version_of(self.words)
+    }
+
+    /// The event id.
+    pub fn id(&self) -> EventId {
+        if self.layout.id_is_text { EventId::Str(text_at(self.heap, self.words[ID]).into()) } else { EventId::Int(self.words[ID] as i64) }
+    }
+
+    /// The value of a column.
+    #[inline]
+    pub fn value(&self, column: usize) -> ValueRef<'a> {
+        if self.words[NULLS] >> column & 1 != 0 {
+            return ValueRef::Null;
+        }
+        value_of_word(self.layout.types[column], self.words[HEADER + column], self.heap)
+    }
+
+    /// This row against another in the total order of events.
+    #[inline]
+    pub fn order(&self, other: &Row<'_>) -> Ordering {
+        self.time().cmp(&other.time()).then_with(|| {
+            if self.layout.id_is_text {
+                text_at(self.heap, self.words[ID]).cmp(text_at(other.heap, other.words[ID]))
+            } else {
+                (self.words[ID] as i64).cmp(&(other.words[ID] as i64))
+            }
+        })
+    }
+
+    /// This row's id against an id.
+    pub fn order_of_id(&self, id: &EventId) -> Ordering {
+        match id {
+            EventId::Int(i) if !self.layout.id_is_text => (self.words[ID] as i64).cmp(i),
+            EventId::Str(s) if self.layout.id_is_text => text_at(self.heap, self.words[ID]).cmp(s),
+            // Ids of another type than the source's never meet; keep the order total all the same.
+            EventId::Int(_) => Ordering::Greater,
+            EventId::Str(_) => Ordering::Less,
+        }
+    }
+}
+
+impl Inputs for Row<'_> {
+    #[inline]
+    fn input(&self, position: usize) -> ValueRef<'_> {
+        self.value(position)
+    }
+}
+
+impl<'a> Rows<'a> {
+    /// How many.
+    #[inline]
+    pub fn len(&self) -> usize {
+        self.words.len() / self.layout.stride()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.words.is_empty()
+    }
+
+    /// One of them.
+    #[inline]
+    pub fn row(&self, at: usize) -> Row<'a> {
+        let stride = self.layout.stride();
+        Row { words: &self.words[at * stride..(at + 1) * stride], heap: self.heap, layout: self.layout }
+    }
+
+    /// Each in turn.
+    pub fn iter(&self) -> impl DoubleEndedIterator<Item = Row<'a>> + use<'a> {
+        let Rows { heap, layout, .. } = *self;
+        self.words.chunks_exact(layout.stride()).map(move |words| Row { words, heap, layout })
+    }
+
+    /// Some of them.
+    pub fn slice(&self, from: usize, to: usize) -> Rows<'a> {
+        let stride = self.layout.stride();
+        Rows { words: &self.words[from * stride..to * stride], ..*self }
+    }
+}
+
+/// Rows in the making or at rest: a block of words and a heap.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RowBuffer {
+    /// A whole number of rows.
+    pub words: Vec<u64>,
+    /// Their text.
+    pub heap: Vec<u8>,
+}
+
+impl RowBuffer {
+    /// The rows inside.
+    pub fn rows<'a>(&'a self, layout: &'a Layout) -> Rows<'a> {
+        Rows { words: &self.words, heap: &self.heap, layout }
+    }
+
+    /// Appends a row made of owned values: for the event that a request carries, and for tests.
+    pub fn push(&mut self, time: Time, id: &EventId, visible: Time, version: u64, values: &[Value]) {
+        let id = match id {
+            EventId::Int(i) => *i as u64,
+            EventId::Str(s) => push_text(&mut self.heap, s.as_bytes()),
+        };
+        let nulls = values.iter().enumerate().filter(|(_, v)| **v == Value::Null).fold(0, |bits, (at, _)| bits | 1 << at);
+        self.words.extend([time.micros() as u64, id, visible.micros() as u64, version, nulls]);
+        for value in values {
+            let word = word_of_value(value.as_ref(), &mut self.heap);
+            self.words.push(word);
+        }
+    }
+
+    /// Puts a copy of a row in at a position, its text into this heap.
+    pub fn insert(&mut self, at: usize, row: &Row<'_>) {
+        let stride = row.layout.stride();
+        let start = at * stride;
+        if start == self.words.len() {
+            self.words.extend_from_slice(row.words);
+        } else {
+            self.words.splice(start..start, row.words.iter().copied());
+        }
+        if row.layout.has_text() {
+            self.adopt_text(start, row);
+        }
+    }
+
+    /// Moves the text of a row just copied to `start` into this heap.
+    fn adopt_text(&mut self, start: usize, row: &Row<'_>) {
+        let mut adopt = |at: usize| {
+            let text = text_at(row.heap, row.words[at]);
+            let word = push_text(&mut self.heap, text.as_bytes());
+            self.words[start + at] = word;
+        };
+        if row.layout.id_is_text {
+            adopt(ID);
+        }
+        for (column, kind) in row.layout.types.iter().enumerate() {
+            if *kind == Type::String {
+                adopt(HEADER + column);
+            }
+        }
+    }
+
+    /// Takes the rows from a position on into a buffer of their own.
+    pub fn split_off(&mut self, at: usize, layout: &Layout) -> RowBuffer {
+        let mut tail = RowBuffer::default();
+        if !layout.has_text() {
+            tail.words = self.words.split_off(at * layout.stride());
+            return tail;
+        }
+        let all = std::mem::take(self);
+        for (i, row) in all.rows(layout).iter().enumerate() {
+            let part = if i < at { &mut *self } else { &mut tail };
+            part.insert(part.words.len() / layout.stride(), &row);
+        }
+        tail
+    }
+
+    /// Memory in use, in bytes.
+    pub fn bytes(&self) -> usize {
+        self.words.capacity() * 8 + self.heap.capacity()
+    }
+}
