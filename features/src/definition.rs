@@ -226,3 +226,12 @@ impl Definitions {
         &self.views[at.view].outputs[at.output]
     }
 }
+
+impl View {
+    /// What the words of this view's rows mean.
+    pub fn layout(&self, sources: &[Source]) -> crate::row::Layout {
+        let source = &sources[self.source];
+        let id_is_text = source.event_id.is_some_and(|id| source.schema.columns[id].kind == Type::String);
+        crate::row::Layout { types: self.column_types.clone().into(), id_is_text }
+    }
+}

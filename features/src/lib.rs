@@ -5,11 +5,13 @@
 
 pub mod aggregate;
 pub mod definition;
+pub mod evaluate;
 pub mod expression;
 pub mod key;
 pub mod lookup;
 pub mod row;
 pub mod schema;
 pub mod time;
+pub mod timeline;
 pub mod value;
 pub mod window;

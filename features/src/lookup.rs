@@ -4,10 +4,14 @@
 
 use std::sync::Arc;
 
-use crate::definition::{Definitions, FeatureRef, OutputType};
-use crate::key::EventId;
+use crate::definition::{Definitions, FeatureRef, OutputType, View};
+use crate::evaluate::{Moment, Own, Plan, own_row};
+use crate::expression::Inputs;
+use crate::key::{EventId, encode_key};
+use crate::row::{Layout, RowBuffer};
 use crate::schema::{Column, Schema};
 use crate::time::Time;
+use crate::timeline::Timeline;
 use crate::value::{Value, ValueRef};
 
 /// The features of a service, or named one by one, with the key columns and request fields that they need.
@@ -28,18 +32,18 @@ pub struct Lookup {
     /// Their types; `None` for a derived feature (its type follows its inputs).
     pub kinds: Vec<Option<OutputType>>,
     /// The reads, one for each view.
-    pub(crate) reads: Vec<ViewRead>,
+    pub reads: Vec<ViewRead>,
 }
 
 /// What is read of one view.
 #[derive(Debug)]
-pub(crate) struct ViewRead {
+pub struct ViewRead {
     /// Position in [`Definitions::views`].
-    pub(crate) view: usize,
+    pub view: usize,
     /// For each key of the view's entity, its position in [`Lookup::keys`].
-    pub(crate) keys: Vec<usize>,
-    /// `(output of the view, position in the answer)`.
-    pub(crate) outputs: Vec<(usize, usize)>,
+    pub keys: Vec<usize>,
+    /// How its outputs are computed, and where they go.
+    pub plan: Plan,
 }
 
 /// One entity row to look up.
@@ -144,23 +148,85 @@ impl Lookup {
 
     fn plan(definitions: Arc<Definitions>, features: Vec<FeatureRef>, derived: Vec<Arc<str>>) -> Lookup {
         let mut keys: Vec<Column> = Vec::new();
-        let mut reads: Vec<ViewRead> = Vec::new();
+        let mut wanted: Vec<(usize, Vec<(usize, usize)>)> = Vec::new();
         for (position, feature) in features.iter().enumerate() {
-            let read = match reads.iter_mut().find(|r| r.view == feature.view) {
-                Some(read) => read,
-                None => {
-                    let entity = &definitions.entities[definitions.views[feature.view].entity];
-                    let keys = entity.keys.columns.iter().map(|key| position_or_push(&mut keys, key)).collect();
-                    reads.push(ViewRead { view: feature.view, keys, outputs: Vec::new() });
-                    reads.last_mut().expect("just pushed")
-                }
-            };
-            read.outputs.push((feature.output, position));
+            match wanted.iter_mut().find(|(view, _)| *view == feature.view) {
+                Some((_, outputs)) => outputs.push((feature.output, position)),
+                None => wanted.push((feature.view, vec![(feature.output, position)])),
+            }
         }
+        let mut read = |(view, outputs): (usize, Vec<(usize, usize)>)| {
+            let found = &definitions.views[view];
+            let entity = &definitions.entities[found.entity];
+            let keys = entity.keys.columns.iter().map(|key| position_or_push(&mut keys, key)).collect();
+            ViewRead { view, keys, plan: Plan::new(found, &outputs) }
+        };
+        let reads = wanted.into_iter().map(&mut read).collect();
         let outputs = features.iter().map(|f| definitions.output_at(*f));
         let columns = outputs.clone().map(|o| o.full_name.clone()).chain(derived.iter().cloned()).collect();
         let kinds = outputs.map(|o| Some(o.kind)).chain(derived.iter().map(|_| None)).collect();
         Lookup { service: None, features, keys: Schema { columns: keys }, request: Schema::default(), columns, kinds, reads, definitions }
+    }
+}
+
+impl ViewRead {
+    /// The bytes of the entity key of this view in an ask.
+    pub fn encode_key(&self, ask: &Ask<'_>, out: &mut Vec<u8>) {
+        out.clear();
+        for key in &self.keys {
+            encode_key(&ask.keys[*key..=*key], out);
+        }
+    }
+
+    /// Fills the cells of this view; `timeline` is `None` for an entity that the store does not know.
+    pub fn evaluate(&self, view: &View, layout: &Layout, timeline: Option<&Timeline>, ask: &Ask<'_>, known: Known, cells: &mut [Cell]) {
+        let mut buffer = RowBuffer::default();
+        let event = ask.own_event.filter(|event| event.source == view.source);
+        let has_row = event.is_some_and(|event| own_row(view, event, &mut buffer));
+        let own = event.map(|event| Own { event, row: has_row.then(|| buffer.rows(layout).row(0)) });
+        let moment = Moment { as_of: ask.as_of, version: known.version, mode: ask.mode, own, final_until: known.final_until };
+        self.plan.evaluate(view, layout, timeline, &moment, cells);
+    }
+}
+
+/// What a read may know of a view.
+#[derive(Clone, Copy, Debug)]
+pub struct Known {
+    /// Events committed later are not known.
+    pub version: u64,
+    /// `W - allowed_lateness` of the view's source: values as of later may still change.
+    pub final_until: Time,
+}
+
+impl Lookup {
+    /// Fills the derived features from the features and the request.
+    pub fn derive(&self, ask: &Ask<'_>, cells: &mut [Cell]) {
+        let Some(service) = self.service else { return };
+        let (features, derived) = cells.split_at_mut(self.features.len());
+        let scope = Together { features, request: ask.request };
+        for (cell, definition) in derived.iter_mut().zip(&self.definitions.services[service].derived) {
+            let value = definition.expression.evaluate(&scope);
+            let inputs = definition.expression.inputs();
+            let mut used = inputs.iter().filter_map(|at| scope.features.get(*at));
+            let status = if value == Value::Null { Status::Null } else { Status::Present };
+            let provisional = used.clone().any(|c| c.provisional);
+            *cell = Cell { value, status, provisional, approximate: used.any(|c| c.approximate) };
+        }
+    }
+}
+
+/// What a derived feature may name: the service's features first, then the request's fields.
+struct Together<'a> {
+    features: &'a [Cell],
+    request: &'a [ValueRef<'a>],
+}
+
+impl Inputs for Together<'_> {
+    fn input(&self, position: usize) -> ValueRef<'_> {
+        match self.features.get(position) {
+            Some(cell) => cell.value.as_ref(),
+            None => self.request.get(position - self.features.len()).copied().unwrap_or(ValueRef::Null),
+        }
     }
 }
 

@@ -1,0 +1,778 @@
+//! Timelines: the accepted events of one view and one entity key, in the total order of events.
+//!
+//! A B-tree of chunks. A chunk holds up to [`CHUNK_ROWS`] rows; every node knows how many rows it holds, the event times it
+//! spans, its greatest `visible_from` and version, its widest inner gap, and, once somebody has asked, the partial aggregates
+//! of its rows. So a window takes whole nodes where it can and looks at single rows only in the two chunks at its ends and in the
+//! rare ones that hold something too late or too new. An insert touches one chunk and forgets the partials above it.
+
+use std::cmp::Ordering;
+use std::sync::OnceLock;
+
+use crate::aggregate::Partial;
+use crate::definition::Slot;
+use crate::key::EventId;
+use crate::row::{Layout, Row, RowBuffer, Rows, version_of, visible_of};
+use crate::time::{Span, Time};
+
+/// Rows of a full chunk: about 6 kB, a few microseconds to scan at worst.
+pub const CHUNK_ROWS: usize = 128;
+/// Children of a full branch.
+const FAN_OUT: usize = 32;
+/// Below this many rows a scan costs no more than the partials would.
+const WORTH_A_PARTIAL: usize = 16;
+
+/// The events of one view and one entity key.
+#[derive(Debug, Default)]
+pub struct Timeline {
+    root: Option<Node>,
+    next_chunk: u32,
+    /// Chunks that are no more, for the store to delete.
+    dropped: Vec<u32>,
+    folded: Option<Folded>,
+    bytes: usize,
+}
+
+/// What retention has dropped, as far as a lifetime window still needs it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Folded {
+    /// Their partial aggregates.
+    pub partials: Box<[Partial]>,
+    /// What they were.
+    pub summary: Summary,
+}
+
+/// Some rows of a timeline that are stored together.
+#[derive(Debug)]
+pub struct Chunk {
+    /// Its name within the timeline, never used again.
+    pub id: u32,
+    /// Whether it differs from what is stored.
+    pub dirty: bool,
+    rows: RowBuffer,
+    summary: Summary,
+    partials: OnceLock<Box<[Partial]>>,
+}
+
+/// What is known of the rows of a node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Summary {
+    /// How many.
+    pub rows: usize,
+    /// Least event time.
+    pub first: Time,
+    /// Greatest event time.
+    pub last: Time,
+    /// Greatest `visible_from`.
+    pub visible: Time,
+    /// Least version.
+    pub oldest_version: u64,
+    /// Greatest version.
+    pub newest_version: u64,
+    /// Widest distance of two neighbours.
+    pub widest_gap: Span,
+}
+
+#[derive(Debug)]
+enum Node {
+    Leaf(Chunk),
+    Branch(Branch),
+}
+
+#[derive(Debug)]
+struct Branch {
+    children: Vec<Node>,
+    summary: Summary,
+    partials: OnceLock<Box<[Partial]>>,
+}
+
+/// What became of an insert.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Inserted {
+    /// The event is in the timeline now.
+    New,
+    /// An event with this time and id was there already; the first one stays (T13).
+    Duplicate,
+}
+
+/// Which part of a timeline a read looks at.
+#[derive(Clone, Copy, Debug)]
+pub struct Range<'a> {
+    /// The first event time inside.
+    pub from: Time,
+    /// At `from` itself only events with a greater id than this.
+    pub after: Option<&'a EventId>,
+    /// The last event time inside.
+    pub to: Time,
+    /// At `to` itself only events with a smaller id than this.
+    pub before: Option<&'a EventId>,
+}
+
+/// Which of the events in a range are known to a read (T9, T14).
+#[derive(Clone, Copy, Debug)]
+pub struct Cut {
+    /// `visible_from` at most this.
+    pub visible: Time,
+    /// Committed at most at this version.
+    pub version: u64,
+}
+
+impl Cut {
+    /// Everything is known.
+    pub const ALL: Cut = Cut { visible: Time::MAX, version: u64::MAX };
+
+    #[inline]
+    fn admits_all(&self, summary: &Summary) -> bool {
+        summary.visible <= self.visible && summary.newest_version <= self.version
+    }
+
+    /// Whether a row is known.
+    #[inline]
+    pub fn admits(&self, words: &[u64]) -> bool {
+        visible_of(words) <= self.visible && version_of(words) <= self.version
+    }
+}
+
+/// Takes in what a range holds.
+pub trait Sink {
+    /// The partials of a node that lies in the range as a whole; `slots` of the view, in order.
+    fn partials(&mut self, partials: &[Partial]);
+    /// Rows in the range; `cut` is given where some of them may not be known.
+    fn rows(&mut self, rows: Rows<'_>, cut: Option<Cut>);
+}
+
+impl Timeline {
+    /// No event at all.
+    pub const EMPTY: Timeline = Timeline { root: None, next_chunk: 0, dropped: Vec::new(), folded: None, bytes: 0 };
+
+    /// A timeline of chunks read back from a store, in any order.
+    pub fn of_chunks(mut chunks: Vec<Chunk>, folded: Option<Folded>, layout: &Layout) -> Timeline {
+        chunks.retain(|c| !c.rows.words.is_empty());
+        chunks.sort_by(|a, b| a.rows.rows(layout).row(0).order(&b.rows.rows(layout).row(0)));
+        let next_chunk = chunks.iter().map(|c| c.id + 1).max().unwrap_or(0);
+        let bytes = chunks.iter().map(Chunk::bytes).sum();
+        let mut level: Vec<Node> = chunks.into_iter().map(Node::Leaf).collect();
+        while level.len() > 1 {
+            let mut above = Vec::with_capacity(level.len().div_ceil(FAN_OUT));
+            let mut rest = level.into_iter();
+            loop {
+                let children: Vec<Node> = rest.by_ref().take(FAN_OUT).collect();
+                if children.is_empty() {
+                    break;
+                }
+                above.push(Node::Branch(Branch::of(children)));
+            }
+            level = above;
+        }
+        Timeline { root: level.pop(), next_chunk, dropped: Vec::new(), folded, bytes }
+    }
+
+    /// Puts an event in its place.
+    pub fn insert(&mut self, row: &Row<'_>) -> Inserted {
+        let Some(root) = &mut self.root else {
+            let chunk = Chunk::of_row(row, &mut self.next_chunk);
+            self.bytes = chunk.bytes();
+            self.root = Some(Node::Leaf(chunk));
+            return Inserted::New;
+        };
+        match root.insert(row, &mut self.next_chunk, &mut self.bytes) {
+            Grown::Duplicate => return Inserted::Duplicate,
+            Grown::InPlace => {}
+            Grown::Split(sibling) => {
+                if let Some(left) = self.root.take() {
+                    self.root = Some(Node::Branch(Branch::of(vec![left, *sibling])));
+                }
+            }
+        }
+        Inserted::New
+    }
+
+    /// Whether an event is in the timeline, and as what.
+    pub fn find<'a>(&'a self, time: Time, id: &EventId, layout: &'a Layout) -> Option<Row<'a>> {
+        let chunk = self.root.as_ref()?.chunk_holding(time, id, layout)?;
+        let rows = chunk.rows.rows(layout);
+        let at = chunk.first_not_before(time, Some(id), layout);
+        (at < rows.len()).then(|| rows.row(at)).filter(|row| row.time() == time && row.order_of_id(id) == Ordering::Equal)
+    }
+
+    /// What is known of all rows, those dropped by retention left out; `None` if there are none.
+    pub fn summary(&self) -> Option<Summary> {
+        self.root.as_ref().map(Node::summary)
+    }
+
+    /// What retention has dropped.
+    pub fn folded(&self) -> Option<&Folded> {
+        self.folded.as_ref()
+    }
+
+    /// The least version of an event that ever was here.
+    pub fn oldest_version(&self) -> Option<u64> {
+        let folded = self.folded.as_ref().map(|f| f.summary.oldest_version);
+        self.summary().map(|s| s.oldest_version).into_iter().chain(folded).min()
+    }
+
+    /// Hands what the range holds, as far as it is known, to the sink.
+    #[inline]
+    pub fn visit(&self, range: &Range<'_>, cut: Cut, slots: &[Slot], layout: &Layout, sink: &mut impl Sink) {
+        if let Some(root) = &self.root
+            && range.from <= range.to
+        {
+            root.visit(range, cut, slots, layout, sink);
+        }
+    }
+
+    /// The event time of the last known event at or before `to`.
+    pub fn last_before(&self, to: Time, before: Option<&EventId>, cut: Cut, layout: &Layout) -> Option<Time> {
+        let range = Range { from: Time::NONE, after: None, to, before };
+        let mut found = None;
+        self.root.as_ref()?.walk_back(&range, cut, layout, &mut |times| {
+            found = Some(match times {
+                Times::One(at) => at,
+                Times::Run { last, .. } => last,
+            });
+            Walk::Stop
+        });
+        found
+    }
+
+    /// Where the session that is open as of `to` starts: the earliest event from which each neighbour is less than `gap` away,
+    /// up to `to`; `None` if the last known event is `gap` or more before `to`. `own` is an event that counts whether or not it is stored.
+    pub fn session_start(&self, to: Time, before: Option<&EventId>, own: Option<Time>, gap: Span, cut: Cut, layout: &Layout) -> Option<Time> {
+        let mut chain = Chain { reached: to, started: false, gap, own };
+        if let Some(root) = &self.root {
+            let range = Range { from: Time::NONE, after: None, to, before };
+            root.walk_back(&range, cut, layout, &mut |times| chain.extend(times));
+        }
+        chain.take_own(Time::NONE);
+        chain.started.then_some(chain.reached)
+    }
+
+    /// Whether some session as of some later time can hold an event at `at` that counts from `visible_from` on: whether the chain
+    /// of neighbours less than `gap` apart that starts at `at` reaches a session still open then (T10).
+    pub fn session_may_count(&self, at: Time, visible_from: Time, gap: Span, layout: &Layout) -> bool {
+        let mut chain = ForwardChain { reached: at, visible: visible_from, gap, broken: false, open: false };
+        chain.judge();
+        let range = Range { from: at, after: None, to: visible_from, before: None };
+        self.visit(&range, NOTHING_WHOLESALE, &[], layout, &mut chain);
+        chain.open
+    }
+
+    /// Memory in use, in bytes.
+    pub fn bytes(&self) -> usize {
+        self.bytes + size_of::<Timeline>()
+    }
+
+    /// Number of rows.
+    pub fn len(&self) -> usize {
+        self.summary().map_or(0, |s| s.rows)
+    }
+
+    /// Whether it holds no row.
+    pub fn is_empty(&self) -> bool {
+        self.root.is_none()
+    }
+
+    /// Each chunk in order.
+    pub fn chunks(&self) -> Vec<&Chunk> {
+        let mut all = Vec::new();
+        if let Some(root) = &self.root {
+            root.collect(&mut all);
+        }
+        all
+    }
+
+    /// Whether something differs from what is stored.
+    pub fn is_dirty(&self) -> bool {
+        !self.dropped.is_empty() || self.chunks().iter().any(|c| c.dirty)
+    }
+
+    /// Says that everything is stored now, and which chunks are to be deleted.
+    pub fn mark_clean(&mut self) -> Vec<u32> {
+        if let Some(root) = &mut self.root {
+            root.mark_clean();
+        }
+        std::mem::take(&mut self.dropped)
+    }
+
+    /// Drops whole chunks whose rows all lie before `horizon`; their partials are kept if a lifetime window needs them.
+    /// Returns the number of rows dropped.
+    pub fn trim_before(&mut self, horizon: Time, keep_partials: bool, slots: &[Slot], layout: &Layout) -> usize {
+        let mut gone = Vec::new();
+        if let Some(root) = self.root.take() {
+            self.root = root.trim_before(horizon, &mut gone);
+        }
+        let mut rows = 0;
+        for chunk in gone {
+            rows += chunk.summary.rows;
+            self.bytes = self.bytes.saturating_sub(chunk.bytes());
+            self.dropped.push(chunk.id);
+            if keep_partials {
+                self.fold(&chunk, slots, layout);
+            }
+        }
+        rows
+    }
+
+    fn fold(&mut self, chunk: &Chunk, slots: &[Slot], layout: &Layout) {
+        let partials = chunk.partials(slots, layout);
+        match &mut self.folded {
+            None => self.folded = Some(Folded { partials: partials.into(), summary: chunk.summary }),
+            Some(folded) => {
+                folded.summary.add(&chunk.summary);
+                for ((slot, into), other) in slots.iter().zip(&mut folded.partials).zip(partials) {
+                    slot.merge(into, other);
+                }
+            }
+        }
+    }
+}
+
+impl Chunk {
+    /// A chunk read back from a store.
+    pub fn of_rows(id: u32, rows: RowBuffer, layout: &Layout) -> Chunk {
+        let summary = Summary::of(rows.rows(layout));
+        Chunk { id, dirty: false, rows, summary, partials: OnceLock::new() }
+    }
+
+    fn of_row(row: &Row<'_>, next_chunk: &mut u32) -> Chunk {
+        let mut rows = RowBuffer::default();
+        rows.insert(0, row);
+        let chunk = Chunk { id: *next_chunk, dirty: true, rows, summary: Summary::of_row(row), partials: OnceLock::new() };
+        *next_chunk += 1;
+        chunk
+    }
+
+    /// Its rows, in order.
+    pub fn rows<'a>(&'a self, layout: &'a Layout) -> Rows<'a> {
+        self.rows.rows(layout)
+    }
+
+    fn bytes(&self) -> usize {
+        self.rows.bytes() + size_of::<Chunk>()
+    }
+
+    fn partials(&self, slots: &[Slot], layout: &Layout) -> &[Partial] {
+        self.partials.get_or_init(|| {
+            let lift = |slot: &Slot| {
+                let mut partial = slot.identity();
+                slot.add_rows(&mut partial, self.rows.rows(layout), |_| true);
+                partial
+            };
+            slots.iter().map(lift).collect()
+        })
+    }
+
+    /// The position of the first row that is not before `(time, id)`; without an id, of the first at or after `time`.
+    #[inline]
+    fn first_not_before(&self, time: Time, id: Option<&EventId>, layout: &Layout) -> usize {
+        let rows = self.rows.rows(layout);
+        partition_point(rows, |row| row.time() < time || (row.time() == time && id.is_some_and(|id| row.order_of_id(id) == Ordering::Less)))
+    }
+
+    /// The position behind the last row that is not after `(time, id)`; without an id, behind the last at or before `time`.
+    #[inline]
+    fn first_after(&self, time: Time, id: Option<&EventId>, layout: &Layout) -> usize {
+        let rows = self.rows.rows(layout);
+        partition_point(rows, |row| row.time() < time || (row.time() == time && id.is_none_or(|id| row.order_of_id(id) != Ordering::Greater)))
+    }
+
+    fn insert(&mut self, row: &Row<'_>, next_chunk: &mut u32, bytes: &mut usize) -> Grown {
+        let rows = self.rows.rows(row.layout);
+        let len = rows.len();
+        let at = if rows.row(len - 1).order(row) == Ordering::Less { len } else { partition_point(rows, |r| r.order(row) == Ordering::Less) };
+        if at < len && rows.row(at).order(row) == Ordering::Equal {
+            return Grown::Duplicate;
+        }
+        if len < CHUNK_ROWS {
+            let was = self.bytes();
+            self.put(at, row);
+            *bytes += self.bytes() - was;
+            return Grown::InPlace;
+        }
+        let was = self.bytes();
+        let sibling = if at == len {
+            // At the end: leave this one full and go on in a new one, so that input in order packs tightly.
+            Chunk::of_row(row, next_chunk)
+        } else {
+            let mut tail = self.split_off(len / 2, row.layout, next_chunk);
+            if at <= len / 2 { self.put(at, row) } else { tail.put(at - len / 2, row) }
+            tail
+        };
+        *bytes = (*bytes + self.bytes() + sibling.bytes()).saturating_sub(was);
+        Grown::Split(Box::new(Node::Leaf(sibling)))
+    }
+
+    fn put(&mut self, at: usize, row: &Row<'_>) {
+        self.rows.insert(at, row);
+        self.dirty = true;
+        self.partials.take();
+        if at == self.summary.rows {
+            self.summary.append(row);
+        } else {
+            self.summary = Summary::of(self.rows.rows(row.layout));
+        }
+    }
+
+    fn split_off(&mut self, at: usize, layout: &Layout, next_chunk: &mut u32) -> Chunk {
+        let tail = self.rows.split_off(at, layout);
+        self.summary = Summary::of(self.rows.rows(layout));
+        self.dirty = true;
+        self.partials.take();
+        let chunk = Chunk { dirty: true, ..Chunk::of_rows(*next_chunk, tail, layout) };
+        *next_chunk += 1;
+        chunk
+    }
+}
+
+/// Binary search over rows.
+#[inline]
+fn partition_point(rows: Rows<'_>, before: impl Fn(&Row<'_>) -> bool) -> usize {
+    let (mut low, mut high) = (0, rows.len());
+    while low < high {
+        let middle = low.midpoint(high);
+        if before(&rows.row(middle)) {
+            low = middle + 1;
+        } else {
+            high = middle;
+        }
+    }
+    low
+}
+
+enum Grown {
+    InPlace,
+    Duplicate,
+    Split(Box<Node>),
+}
+
+impl Node {
+    #[inline]
+    fn summary(&self) -> Summary {
+        match self {
+            Node::Leaf(chunk) => chunk.summary,
+            Node::Branch(branch) => branch.summary,
+        }
+    }
+
+    fn first_row<'a>(&'a self, layout: &'a Layout) -> Row<'a> {
+        match self {
+            Node::Leaf(chunk) => chunk.rows.rows(layout).row(0),
+            Node::Branch(branch) => branch.children[0].first_row(layout),
+        }
+    }
+
+    fn insert(&mut self, row: &Row<'_>, next_chunk: &mut u32, bytes: &mut usize) -> Grown {
+        match self {
+            Node::Leaf(chunk) => chunk.insert(row, next_chunk, bytes),
+            Node::Branch(branch) => branch.insert(row, next_chunk, bytes),
+        }
+    }
+
+    fn chunk_holding(&self, time: Time, id: &EventId, layout: &Layout) -> Option<&Chunk> {
+        match self {
+            Node::Leaf(chunk) => Some(chunk),
+            Node::Branch(branch) => {
+                let after = |child: &Node| {
+                    let first = child.first_row(layout);
+                    first.time() < time || (first.time() == time && first.order_of_id(id) != Ordering::Greater)
+                };
+                let at = branch.children.partition_point(after);
+                branch.children[at.checked_sub(1)?].chunk_holding(time, id, layout)
+            }
+        }
+    }
+
+    fn visit(&self, range: &Range<'_>, cut: Cut, slots: &[Slot], layout: &Layout, sink: &mut impl Sink) {
+        let summary = self.summary();
+        if summary.last < range.from || summary.first > range.to {
+            return;
+        }
+        let known = cut.admits_all(&summary);
+        let whole = range.covers(&summary);
+        match self {
+            Node::Leaf(chunk) => {
+                if whole && known && summary.rows >= WORTH_A_PARTIAL {
+                    return sink.partials(chunk.partials(slots, layout));
+                }
+                let (from, to) = if whole { (0, summary.rows) } else { chunk.span(range, layout) };
+                if from < to {
+                    sink.rows(chunk.rows.rows(layout).slice(from, to), (!known).then_some(cut));
+                }
+            }
+            Node::Branch(branch) => {
+                if whole && known {
+                    return sink.partials(branch.partials(slots, layout));
+                }
+                branch.children.iter().for_each(|child| child.visit(range, cut, slots, layout, sink));
+            }
+        }
+    }
+
+    fn walk_back(&self, range: &Range<'_>, cut: Cut, layout: &Layout, step: &mut impl FnMut(Times) -> Walk) -> Walk {
+        let summary = self.summary();
+        if summary.first > range.to {
+            return Walk::On;
+        }
+        let whole = range.covers(&summary) && cut.admits_all(&summary);
+        if whole && step(Times::Run { first: summary.first, last: summary.last, widest_gap: summary.widest_gap }) == Walk::On {
+            return Walk::On;
+        }
+        match self {
+            Node::Leaf(chunk) => {
+                let (from, to) = chunk.span(range, layout);
+                let known = chunk.rows.rows(layout).slice(from, to).iter().rev().filter(|row| cut.admits(row.words));
+                for row in known {
+                    if step(Times::One(row.time())) == Walk::Stop {
+                        return Walk::Stop;
+                    }
+                }
+                Walk::On
+            }
+            Node::Branch(branch) => {
+                for child in branch.children.iter().rev() {
+                    if child.walk_back(range, cut, layout, step) == Walk::Stop {
+                        return Walk::Stop;
+                    }
+                }
+                Walk::On
+            }
+        }
+    }
+
+    fn collect<'a>(&'a self, all: &mut Vec<&'a Chunk>) {
+        match self {
+            Node::Leaf(chunk) => all.push(chunk),
+            Node::Branch(branch) => branch.children.iter().for_each(|child| child.collect(all)),
+        }
+    }
+
+    fn mark_clean(&mut self) {
+        match self {
+            Node::Leaf(chunk) => chunk.dirty = false,
+            Node::Branch(branch) => branch.children.iter_mut().for_each(Node::mark_clean),
+        }
+    }
+
+    fn trim_before(self, horizon: Time, gone: &mut Vec<Chunk>) -> Option<Node> {
+        if self.summary().first >= horizon {
+            return Some(self);
+        }
+        match self {
+            Node::Leaf(chunk) if chunk.summary.last < horizon => {
+                gone.push(chunk);
+                None
+            }
+            Node::Leaf(chunk) => Some(Node::Leaf(chunk)),
+            Node::Branch(branch) => {
+                let mut children: Vec<Node> = branch.children.into_iter().filter_map(|child| child.trim_before(horizon, gone)).collect();
+                if children.len() == 1 { children.pop() } else { (!children.is_empty()).then(|| Node::Branch(Branch::of(children))) }
+            }
+        }
+    }
+}
+
+impl Chunk {
+    fn span(&self, range: &Range<'_>, layout: &Layout) -> (usize, usize) {
+        let from = match range.after {
+            None => self.first_not_before(range.from, None, layout),
+            Some(id) => self.first_after(range.from, Some(id), layout),
+        };
+        let to = match range.before {
+            None => self.first_after(range.to, None, layout),
+            Some(id) => self.first_not_before(range.to, Some(id), layout),
+        };
+        (from, to)
+    }
+}
+
+impl Branch {
+    fn of(children: Vec<Node>) -> Branch {
+        let summary = summary_of(&children);
+        Branch { children, summary, partials: OnceLock::new() }
+    }
+
+    fn insert(&mut self, row: &Row<'_>, next_chunk: &mut u32, bytes: &mut usize) -> Grown {
+        let last = self.children.len() - 1;
+        let at = if self.children[last].summary().first < row.time() {
+            last
+        } else {
+            let not_after = |child: &Node| child.first_row(row.layout).order(row) != Ordering::Greater;
+            self.children.partition_point(not_after).saturating_sub(1)
+        };
+        match self.children[at].insert(row, next_chunk, bytes) {
+            Grown::Duplicate => return Grown::Duplicate,
+            Grown::InPlace => {}
+            Grown::Split(sibling) => self.children.insert(at + 1, *sibling),
+        }
+        self.partials.take();
+        if self.children.len() > FAN_OUT {
+            let appended = at == last;
+            let tail = self.children.split_off(if appended { FAN_OUT } else { FAN_OUT / 2 });
+            self.summary = summary_of(&self.children);
+            return Grown::Split(Box::new(Node::Branch(Branch::of(tail))));
+        }
+        if row.time() >= self.summary.last {
+            self.summary.append(row);
+        } else {
+            self.summary = summary_of(&self.children);
+        }
+        Grown::InPlace
+    }
+
+    fn partials(&self, slots: &[Slot], layout: &Layout) -> &[Partial] {
+        self.partials.get_or_init(|| {
+            let mut all: Box<[Partial]> = slots.iter().map(Slot::identity).collect();
+            for child in &self.children {
+                let partials = match child {
+                    Node::Leaf(chunk) => chunk.partials(slots, layout),
+                    Node::Branch(branch) => branch.partials(slots, layout),
+                };
+                for ((slot, into), partial) in slots.iter().zip(&mut all).zip(partials) {
+                    slot.merge(into, partial);
+                }
+            }
+            all
+        })
+    }
+}
+
+fn summary_of(children: &[Node]) -> Summary {
+    let mut all = children[0].summary();
+    children[1..].iter().for_each(|child| all.add(&child.summary()));
+    all
+}
+
+impl Summary {
+    fn of_row(row: &Row<'_>) -> Summary {
+        let (time, version) = (row.time(), row.version());
+        Summary {
+            rows: 1,
+            first: time,
+            last: time,
+            visible: row.visible_from(),
+            oldest_version: version,
+            newest_version: version,
+            widest_gap: Span::ZERO,
+        }
+    }
+
+    fn of(rows: Rows<'_>) -> Summary {
+        let mut all = Summary::of_row(&rows.row(0));
+        rows.slice(1, rows.len()).iter().for_each(|row| all.append(&row));
+        all
+    }
+
+    fn append(&mut self, row: &Row<'_>) {
+        self.add(&Summary::of_row(row));
+    }
+
+    /// Adds what follows.
+    fn add(&mut self, next: &Summary) {
+        self.widest_gap = self.widest_gap.max(next.widest_gap).max(next.first.since(self.last));
+        self.rows += next.rows;
+        self.first = self.first.min(next.first);
+        self.last = self.last.max(next.last);
+        self.visible = self.visible.max(next.visible);
+        self.oldest_version = self.oldest_version.min(next.oldest_version);
+        self.newest_version = self.newest_version.max(next.newest_version);
+    }
+}
+
+impl Range<'_> {
+    #[inline]
+    fn covers(&self, summary: &Summary) -> bool {
+        let starts = summary.first > self.from || (summary.first == self.from && self.after.is_none());
+        starts && (summary.last < self.to || (summary.last == self.to && self.before.is_none()))
+    }
+}
+
+/// What a walk towards the past meets.
+enum Times {
+    One(Time),
+    Run { first: Time, last: Time, widest_gap: Span },
+}
+
+#[derive(PartialEq, Eq, Clone, Copy)]
+enum Walk {
+    On,
+    Stop,
+}
+
+/// Neighbours less than `gap` apart, from the end towards the past.
+struct Chain {
+    reached: Time,
+    started: bool,
+    gap: Span,
+    own: Option<Time>,
+}
+
+impl Chain {
+    fn extend(&mut self, times: Times) -> Walk {
+        match times {
+            Times::Run { first, last, widest_gap } => {
+                let own_inside = self.own.is_some_and(|own| own >= first);
+                // Stopping here only says that the run has to be looked at more closely.
+                if own_inside || widest_gap >= self.gap || self.reached.since(last) >= self.gap {
+                    return Walk::Stop;
+                }
+                self.reached = first;
+                self.started = true;
+                Walk::On
+            }
+            Times::One(at) => {
+                self.take_own(at);
+                if self.reached.since(at) >= self.gap {
+                    return Walk::Stop;
+                }
+                self.reached = at;
+                self.started = true;
+                Walk::On
+            }
+        }
+    }
+
+    /// Passes the own event if it lies at or after `at`.
+    fn take_own(&mut self, at: Time) {
+        if let Some(own) = self.own.take_if(|own| *own >= at)
+            && self.reached.since(own) < self.gap
+        {
+            self.reached = own;
+            self.started = true;
+        }
+    }
+}
+
+/// A cut that no node passes as a whole, so that a sink sees every row.
+const NOTHING_WHOLESALE: Cut = Cut { visible: Time::NONE, version: 0 };
+
+/// Neighbours less than `gap` apart, towards the future.
+struct ForwardChain {
+    reached: Time,
+    /// From when on everything in the chain is visible.
+    visible: Time,
+    gap: Span,
+    broken: bool,
+    open: bool,
+}
+
+impl ForwardChain {
+    fn judge(&mut self) {
+        self.open |= self.visible <= (self.reached + self.gap).previous_tick();
+    }
+}
+
+impl Sink for ForwardChain {
+    fn partials(&mut self, _: &[Partial]) {}
+
+    fn rows(&mut self, rows: Rows<'_>, _: Option<Cut>) {
+        for row in rows.iter() {
+            self.broken |= row.time().since(self.reached) >= self.gap;
+            if self.broken || self.open {
+                return;
+            }
+            self.reached = row.time();
+            self.visible = self.visible.max(row.visible_from());
+            self.judge();
+        }
+    }
+}
+
