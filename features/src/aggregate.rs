@@ -76,7 +76,7 @@ pub enum Function {
 }
 
 /// A partial aggregate. Merging is associative and commutative, to the bit.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
 pub enum Partial {
     /// Number of events or of non-null values.
     Count(u64),
@@ -115,7 +115,7 @@ pub enum Partial {
 }
 
 /// Count, sum and sum of squares.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct Moments {
     n: u64,
     sum: ExactSum,
@@ -123,7 +123,7 @@ pub struct Moments {
 }
 
 /// A value with the place of its event in the total order.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct Dated {
     /// Event time.
     pub time: Time,
@@ -134,7 +134,7 @@ pub struct Dated {
 }
 
 /// A value ordered by [`Value::total_cmp`], as a key of a map.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct ByOrder(pub Value);
 
 impl Eq for ByOrder {}

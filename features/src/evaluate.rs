@@ -280,3 +280,13 @@ pub fn own_row(view: &View, event: &OwnEvent, buffer: &mut RowBuffer) -> bool {
     buffer.push(event.time, &event.id, event.time, 0, &values);
     true
 }
+
+/// The partials of all slots over an extent that is known already: a window that has closed.
+pub(crate) fn partials_of_extent(view: &View, layout: &Layout, timeline: &Timeline, extent: Extent) -> Vec<Partial> {
+    let chain = Chain { slots: (0..view.slots.len()).collect(), links: Vec::new() };
+    let mut totals = Totals { chain: &chain, slots: &view.slots, partials: chain.identities(view) };
+    let range = Range { from: extent.from, after: None, to: extent.to, before: None };
+    let cut = Cut { visible: extent.visible, version: u64::MAX };
+    timeline.visit(&range, cut, &view.slots, layout, &mut totals);
+    totals.partials
+}

@@ -8,7 +8,7 @@ use crate::time::Time;
 use crate::value::{Type, ValueRef};
 
 /// The id of an event within its source, the tie-breaker of the total order `(event_time, event_id)`.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
 pub enum EventId {
     /// Declared `int64`, or made from partition and offset.
     Int(i64),

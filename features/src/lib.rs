@@ -4,13 +4,16 @@
 //! [`value`], [`schema`], [`definition`], [`expression`], [`window`], [`aggregate`].
 
 pub mod aggregate;
+pub mod codec;
 pub mod definition;
+pub mod engine;
 pub mod evaluate;
 pub mod expression;
 pub mod key;
 pub mod lookup;
 pub mod row;
 pub mod schema;
+pub mod section;
 pub mod time;
 pub mod timeline;
 pub mod value;

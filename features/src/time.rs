@@ -3,11 +3,11 @@
 use std::fmt;
 
 /// An instant of event time, in microseconds since the Unix epoch. [`Time::NONE`] means "no time".
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, serde::Serialize, serde::Deserialize)]
 pub struct Time(i64);
 
 /// A length of time in microseconds; never negative where a definition gives it.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, serde::Serialize, serde::Deserialize)]
 pub struct Span(i64);
 
 impl Time {

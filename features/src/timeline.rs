@@ -33,7 +33,7 @@ pub struct Timeline {
 }
 
 /// What retention has dropped, as far as a lifetime window still needs it.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct Folded {
     /// Their partial aggregates.
     pub partials: Box<[Partial]>,
@@ -54,7 +54,7 @@ pub struct Chunk {
 }
 
 /// What is known of the rows of a node.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Summary {
     /// How many.
     pub rows: usize,

@@ -63,7 +63,7 @@ impl fmt::Display for Type {
 }
 
 /// An owned value. Cheap to clone.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
 pub enum Value {
     /// No value.
     Null,

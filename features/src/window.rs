@@ -5,7 +5,7 @@
 use crate::time::{Span, Time};
 
 /// The shape of a window.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
 pub enum Window {
     /// Ends at the as-of time itself: `(t - size, t]` unless the view's bounds say otherwise. SQL's RANGE frame.
     Rolling {

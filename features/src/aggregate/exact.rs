@@ -7,7 +7,7 @@
 use num_bigint::{BigInt, Sign};
 
 /// A sum of doubles or integers, exact until [`ExactSum::value`].
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct ExactSum {
     /// In units of 2^-64.
     small: i128,
@@ -16,7 +16,7 @@ pub struct ExactSum {
 }
 
 /// A sum of squares of doubles or integers, exact until it is lowered.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct ExactSquares {
     /// The lower and upper half of an integer in units of 2^-128.
     low: u128,

@@ -6,7 +6,7 @@ use xxhash_rust::xxh3::xxh3_64;
 
 /// The different values of a window: themselves up to a bound, then HyperLogLog (Flajolet et al. 2007; 2^12 registers,
 /// standard error 1.6 %). Which of the two it is depends on the set alone, never on the order of merges.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
 pub enum Distinct {
     /// Identities, ascending: the word of a value, or the 128-bit hash of a text.
     Exact(Vec<u128>),
@@ -109,7 +109,7 @@ fn estimate(registers: &[u8]) -> u64 {
 
 /// A quantile sketch with relative error 1 % (DDSketch, Masson et al. 2019), sparse and without collapsing, so that merging
 /// is addition of counts.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct Quantiles {
     /// Counts by the bucket of the absolute value; the key is negative-first order of values.
     buckets: BTreeMap<i32, u64>,

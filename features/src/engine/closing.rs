@@ -1,0 +1,384 @@
+//! Closed windows (T11): tumbling, sliding and session windows of views that emit them, from the first event inside to the
+//! last revision.
+//!
+//! A grid window is open from its first event until nothing late can reach it any more. A session is a run of events less than
+//! its gap apart; runs that meet become one, and a merged session takes the place of those already emitted. A session that is
+//! final is forgotten, as in Flink, even if its events still count in other windows.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use super::{ClosedWindow, Countable, EnginePlan, EntityState, Outputs};
+use crate::aggregate::{Partial, WindowFacts};
+use crate::definition::{ClosedWindows, Slot, View};
+use crate::evaluate::{partials_of_extent, size_of_window};
+use crate::row::{Row, Rows};
+use crate::section::ViewPlan;
+use crate::time::{Span, Time};
+use crate::value::Value;
+use crate::window::{Extent, Frame, Grid, Window};
+
+/// What a view emits.
+#[derive(Debug)]
+pub(super) struct EmitPlan {
+    /// Its grid and session windows, each once.
+    pub(super) windows: Vec<EmitWindow>,
+    discarding: bool,
+}
+
+/// One window of a view, with the features that are over it.
+#[derive(Debug)]
+pub(super) struct EmitWindow {
+    frame: Frame,
+    features: Vec<usize>,
+}
+
+impl EmitPlan {
+    pub(super) fn new(view: &View) -> EmitPlan {
+        let mut windows: Vec<EmitWindow> = Vec::new();
+        if view.closed_windows != ClosedWindows::Silent {
+            for output in view.outputs.iter().filter(|o| is_emitted(&o.frame.window)) {
+                match windows.iter_mut().find(|w| w.frame == output.frame) {
+                    Some(window) => window.features.push(output.feature),
+                    None => windows.push(EmitWindow { frame: output.frame, features: vec![output.feature] }),
+                }
+            }
+        }
+        EmitPlan { windows, discarding: view.closed_windows == ClosedWindows::Discarding }
+    }
+}
+
+fn is_emitted(window: &Window) -> bool {
+    matches!(window, Window::Tumbling { .. } | Window::Sliding { .. } | Window::Session { .. })
+}
+
+/// The windows of one entity key that are open or may still change.
+#[derive(Clone, Debug, Default, PartialEq, serde::Serialize, serde::Deserialize)]
+pub struct OpenWindows {
+    /// By view, place among the view's emitted windows, and start.
+    pub windows: BTreeMap<(u32, u32, Time), OpenWindow>,
+}
+
+/// A window that has events and is not final.
+#[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+pub struct OpenWindow {
+    /// First instant after it; a session's grows.
+    pub end: Time,
+    /// The revision that was emitted last.
+    pub emitted: Option<u32>,
+    /// What a session holds, or what came since the last emission; empty for an accumulating grid window, whose events are in the timeline.
+    pub pane: Vec<Partial>,
+    /// Emitted sessions that this one has swallowed: start, end, revision.
+    pub replaces: Vec<(Time, Time, u32)>,
+}
+
+/// The windows of a section that wait for the watermark.
+#[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+pub struct Closing {
+    /// The watermark that was followed last.
+    pub watermark: Time,
+    /// The event after which that was.
+    pub followed: Option<u64>,
+    /// By time, end, start, key.
+    pub timers: BTreeSet<Timer>,
+}
+
+impl Default for Closing {
+    fn default() -> Closing {
+        Closing { watermark: Time::NONE, followed: None, timers: BTreeSet::new() }
+    }
+}
+
+/// When something is due for a window: its emission at its end, or its removal once it is final.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
+pub struct Timer {
+    /// Due once the watermark is here.
+    pub at: Time,
+    /// First instant after the window.
+    pub end: Time,
+    /// Its start.
+    pub start: Time,
+    /// Whose window.
+    pub key: Arc<[u8]>,
+    /// Of which view.
+    pub view: u32,
+    /// Which of its emitted windows.
+    pub window: u32,
+}
+
+/// What is at hand while an event is taken in.
+pub(super) struct Step<'a> {
+    pub(super) plan: &'a EnginePlan,
+    pub(super) view_plan: &'a ViewPlan,
+    pub(super) emit: &'a EmitPlan,
+    pub(super) sequence: u64,
+}
+
+impl Step<'_> {
+    fn view(&self) -> &View {
+        &self.plan.definitions.views[self.view_plan.view]
+    }
+
+    fn lateness(&self) -> Span {
+        self.plan.definitions.sources[self.view().source].allowed_lateness
+    }
+}
+
+impl OpenWindows {
+    /// Whether the session that an event would join or open can still count it: merged first, judged after.
+    pub(super) fn judge_session(&self, view: usize, emit: &EmitPlan, frame: &Frame, event: &Row<'_>) -> Countable {
+        let Window::Session { gap } = frame.window else { return Countable::Nowhere };
+        let Some(place) = emit.windows.iter().position(|w| w.frame == *frame) else { return Countable::Nowhere };
+        let (view, place) = (view as u32, place as u32);
+        let end = self
+            .windows
+            .range((view, place, Time::NONE)..=(view, place, Time::MAX))
+            .filter(|((_, _, start), open)| is_live(open.end, frame.delay, event) && meets(*start, open.end, event.time(), gap))
+            .map(|(_, open)| open.end)
+            .fold(event.time() + gap, Time::max);
+        Countable::if_still(is_live(end, frame.delay, event))
+    }
+}
+
+/// Whether a session that ends there may still count an event (`end - 1 + delay >= visible_from`).
+fn is_live(end: Time, delay: Span, event: &Row<'_>) -> bool {
+    end.previous_tick() + delay >= event.visible_from()
+}
+
+/// Whether an event is less than the gap away from a session (T3): their windows overlap.
+fn meets(start: Time, end: Time, at: Time, gap: Span) -> bool {
+    at < end && start < at + gap
+}
+
+impl Closing {
+    /// Takes in an accepted event: opens, grows and merges windows, and emits those that are closed already.
+    pub(super) fn take(&mut self, step: &Step<'_>, state: &mut EntityState, event: &Row<'_>, outputs: &mut Outputs) {
+        for (place, window) in step.emit.windows.iter().enumerate() {
+            match (window.frame.window, window.frame.window.grid()) {
+                (Window::Session { gap }, _) => self.join_session(step, place, window, gap, state, event, outputs),
+                (_, Some(grid)) => {
+                    for start in grid.starts_holding(event.time()) {
+                        self.join_grid(step, place, window, &grid, start, state, event, outputs);
+                    }
+                }
+                _ => {}
+            }
+        }
+    }
+
+    fn join_grid(
+        &mut self,
+        step: &Step<'_>,
+        place: usize,
+        window: &EmitWindow,
+        grid: &Grid,
+        start: Time,
+        state: &mut EntityState,
+        event: &Row<'_>,
+        outputs: &mut Outputs,
+    ) {
+        let extent = window.frame.grid_extent(grid, start);
+        if event.visible_from() > extent.visible {
+            return;
+        }
+        let id = (step.view_plan.view as u32, place as u32, start);
+        let key = state.key.clone();
+        let open = state.open.windows.entry(id).or_insert_with(|| OpenWindow::new(grid.end(start)));
+        if step.emit.discarding {
+            open.add(step.view(), event);
+        }
+        let closed = extent.visible <= self.watermark;
+        if open.emitted.is_none() && !closed {
+            self.timers.insert(Timer { at: extent.visible, end: open.end, start, key, view: id.0, window: id.1 });
+            return;
+        }
+        if closed {
+            let first = open.emitted.is_none();
+            emit(step.plan, step.view_plan, step.emit, window, id, state, false, step.sequence, outputs);
+            if first {
+                self.keep_until_final(extent.visible, step.lateness(), grid.end(start), id, state);
+            }
+        }
+    }
+
+    fn join_session(
+        &mut self,
+        step: &Step<'_>,
+        place: usize,
+        window: &EmitWindow,
+        gap: Span,
+        state: &mut EntityState,
+        event: &Row<'_>,
+        outputs: &mut Outputs,
+    ) {
+        let (view, place) = (step.view_plan.view as u32, place as u32);
+        let delay = window.frame.delay;
+        let mut merged = OpenWindow::new(event.time() + gap);
+        let mut start = event.time();
+        merged.add(step.view(), event);
+        let neighbours: Vec<Time> = state
+            .open
+            .windows
+            .range((view, place, Time::NONE)..=(view, place, Time::MAX))
+            .filter(|((_, _, start), open)| is_live(open.end, delay, event) && meets(*start, open.end, event.time(), gap))
+            .map(|((_, _, start), _)| *start)
+            .collect();
+        let end = neighbours.iter().filter_map(|s| state.open.windows.get(&(view, place, *s))).map(|o| o.end).fold(merged.end, Time::max);
+        if !is_live(end, delay, event) {
+            // Another window of the view took the event; this session is final without it.
+            return;
+        }
+        for neighbour in neighbours {
+            if let Some(open) = state.open.windows.remove(&(view, place, neighbour)) {
+                self.timers.remove(&Timer { at: open.end.previous_tick() + delay, end: open.end, start: neighbour, key: state.key.clone(), view, window: place });
+                start = start.min(neighbour);
+                merged.swallow(&step.view().slots, neighbour, open);
+            }
+        }
+        // Events inside leave a session's extent as it was: then it is the same window with a further revision.
+        if let Some(same) = merged.replaces.iter().position(|(s, e, _)| (*s, *e) == (start, merged.end)) {
+            merged.emitted = Some(merged.replaces.remove(same).2);
+        }
+        let closes = merged.end.previous_tick() + delay;
+        let id = (view, place, start);
+        let end = merged.end;
+        state.open.windows.insert(id, merged);
+        if closes <= self.watermark {
+            emit(step.plan, step.view_plan, step.emit, window, id, state, false, step.sequence, outputs);
+            self.keep_until_final(closes, step.lateness(), end, id, state);
+        } else {
+            self.timers.insert(Timer { at: closes, end, start, key: state.key.clone(), view, window: place });
+        }
+    }
+
+    /// What is due once the watermark is at `watermark`, in the order of emission: end, start, key.
+    pub(super) fn advance(&mut self, watermark: Time) -> Vec<Timer> {
+        if watermark <= self.watermark {
+            return Vec::new();
+        }
+        self.watermark = watermark;
+        let mut due = Vec::new();
+        while self.timers.first().is_some_and(|timer| timer.at <= watermark) {
+            due.extend(self.timers.pop_first());
+        }
+        due.sort_by(|a, b| (a.end, a.start, &a.key, a.view, a.window).cmp(&(b.end, b.start, &b.key, b.view, b.window)));
+        due
+    }
+
+    /// Emits a window that has closed, or removes one that is final.
+    pub(super) fn fire(&mut self, plan: &EnginePlan, section: usize, state: &mut EntityState, timer: &Timer, sequence: u64, outputs: &mut Outputs) {
+        let id = (timer.view, timer.window, timer.start);
+        let Some(view_plan) = plan.sections[section].views.iter().find(|v| v.view == timer.view as usize) else { return };
+        let emit_plan = &plan.emits[view_plan.view];
+        let window = &emit_plan.windows[timer.window as usize];
+        let closes = timer.end.previous_tick() + window.frame.delay;
+        let Some(open) = state.open.windows.get(&id).filter(|open| open.end == timer.end) else { return };
+        if open.emitted.is_none() || (timer.at == closes && !open.replaces.is_empty()) {
+            emit(plan, view_plan, emit_plan, window, id, state, true, sequence, outputs);
+            let lateness = plan.definitions.sources[plan.definitions.views[view_plan.view].source].allowed_lateness;
+            self.keep_until_final(closes, lateness, timer.end, id, state);
+        } else if timer.at > closes {
+            state.open.windows.remove(&id);
+        }
+    }
+
+    /// An emitted window stays until nothing late can reach it (`W >= end - 1 + lateness`).
+    fn keep_until_final(&mut self, closes: Time, lateness: Span, end: Time, id: (u32, u32, Time), state: &mut EntityState) {
+        let final_at = closes + lateness;
+        if final_at <= self.watermark {
+            state.open.windows.remove(&id);
+        } else {
+            self.timers.insert(Timer { at: final_at, end, start: id.2, key: state.key.clone(), view: id.0, window: id.1 });
+        }
+    }
+}
+
+impl OpenWindow {
+    fn new(end: Time) -> OpenWindow {
+        OpenWindow { end, emitted: None, pane: Vec::new(), replaces: Vec::new() }
+    }
+
+    fn add(&mut self, view: &View, event: &Row<'_>) {
+        self.ensure_pane(&view.slots);
+        let rows = Rows { words: event.words, heap: event.heap, layout: event.layout };
+        for (slot, partial) in view.slots.iter().zip(&mut self.pane) {
+            slot.add_rows(partial, rows, |_| true);
+        }
+    }
+
+    fn ensure_pane(&mut self, slots: &[Slot]) {
+        if self.pane.is_empty() {
+            self.pane = slots.iter().map(Slot::identity).collect();
+        }
+    }
+
+    /// Takes over a neighbouring session.
+    fn swallow(&mut self, slots: &[Slot], start: Time, other: OpenWindow) {
+        self.ensure_pane(slots);
+        for ((slot, into), partial) in slots.iter().zip(&mut self.pane).zip(&other.pane) {
+            slot.merge(into, partial);
+        }
+        self.replaces.extend(other.replaces);
+        if let Some(revision) = other.emitted {
+            self.replaces.push((start, other.end, revision));
+        }
+        self.end = self.end.max(other.end);
+    }
+}
+
+/// Emits a window of an entity, after the deletes of those that it replaces.
+fn emit(
+    plan: &EnginePlan,
+    view_plan: &ViewPlan,
+    emit_plan: &EmitPlan,
+    window: &EmitWindow,
+    id: (u32, u32, Time),
+    state: &mut EntityState,
+    by_watermark: bool,
+    sequence: u64,
+    outputs: &mut Outputs,
+) {
+    let view = &plan.definitions.views[view_plan.view];
+    let EntityState { key, timelines, open, .. } = state;
+    let Some(open) = open.windows.get_mut(&id) else { return };
+    let closed = |start, end, revision, deleted, values| ClosedWindow {
+        sequence,
+        by_watermark,
+        view: view_plan.view,
+        window: window.frame.window,
+        key: key.clone(),
+        start,
+        end,
+        revision,
+        deleted,
+        values,
+    };
+    let mut replaced = std::mem::take(&mut open.replaces);
+    replaced.sort_unstable();
+    if !emit_plan.discarding {
+        outputs.closed.extend(replaced.into_iter().map(|(start, end, revision)| closed(start, end, revision + 1, true, Vec::new())));
+    }
+    let grid_partials;
+    let partials: &[Partial] = if open.pane.is_empty() {
+        let extent = Extent { from: id.2, to: open.end.previous_tick(), visible: open.end.previous_tick() + window.frame.delay };
+        grid_partials = partials_of_extent(view, &view_plan.layout, &timelines[view_plan.place], extent);
+        &grid_partials
+    } else {
+        &open.pane
+    };
+    let facts = WindowFacts { end: open.end, size: size_of_window(&window.frame.window) };
+    let values: Vec<(usize, Value)> = window
+        .features
+        .iter()
+        .map(|at| {
+            let feature = &view.features[*at];
+            (*at, feature.function.lower(&partials[feature.slot], facts).0.unwrap_or_else(|| feature.default.clone()))
+        })
+        .collect();
+    let revision = open.emitted.map_or(0, |r| r + 1);
+    outputs.closed.push(closed(id.2, open.end, revision, false, values));
+    open.emitted = Some(revision);
+    if emit_plan.discarding {
+        open.pane = view.slots.iter().map(Slot::identity).collect();
+    }
+}
