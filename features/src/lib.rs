@@ -17,4 +17,5 @@ pub mod section;
 pub mod time;
 pub mod timeline;
 pub mod value;
+pub mod watermark;
 pub mod window;
