@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use hashbrown::HashTable;
 
-pub use closing::{Closing, Timer};
+pub use closing::{Closing, OpenWindow, OpenWindows, Timer};
 
 use crate::definition::{ClosedWindows, Definitions};
 use crate::key::hash_key;
@@ -20,7 +20,7 @@ use crate::time::Time;
 use crate::timeline::{Inserted, Timeline};
 use crate::value::Value;
 use crate::window::{Frame, Window};
-use closing::{EmitPlan, OpenWindows};
+use closing::EmitPlan;
 
 /// What the engine needs to know of the definitions, worked out once and shared by all partitions.
 #[derive(Debug)]

@@ -285,12 +285,17 @@ impl Timeline {
         !self.dropped.is_empty() || self.chunks().iter().any(|c| c.dirty)
     }
 
-    /// Says that everything is stored now, and which chunks are to be deleted.
-    pub fn mark_clean(&mut self) -> Vec<u32> {
+    /// Stored chunks that are no more, for the store to delete.
+    pub fn dropped(&self) -> &[u32] {
+        &self.dropped
+    }
+
+    /// Says that everything is stored now.
+    pub fn mark_clean(&mut self) {
         if let Some(root) = &mut self.root {
             root.mark_clean();
         }
-        std::mem::take(&mut self.dropped)
+        self.dropped.clear();
     }
 
     /// Drops whole chunks whose rows all lie before `horizon`; their partials are kept if a lifetime window needs them.

@@ -156,6 +156,11 @@ impl SourceProgress {
         &self.partitions
     }
 
+    /// The newest watermark that events of any partition have brought.
+    pub fn reached(&self) -> Time {
+        self.partitions.iter().map(|p| p.marks.watermark()).max().unwrap_or(Time::NONE)
+    }
+
     /// A partition, to move its position.
     pub fn partition_mut(&mut self, partition: usize) -> &mut PartitionProgress {
         &mut self.partitions[partition]
@@ -166,14 +171,22 @@ impl SourceProgress {
     /// A new one starts at the source's watermark, so that it changes nothing final. Where every input so far has ended, the
     /// source had come to [`Time::MAX`]; a further input takes that back to the newest watermark that events had brought.
     pub fn open(&mut self, name: &str) -> usize {
-        if let Some(found) = self.partitions.iter().position(|p| p.name == name) {
+        let found = self.partitions.iter().position(|p| p.name == name);
+        if let Some(found) = found.filter(|at| !self.partitions[*at].ended) {
             return found;
         }
         if self.watermark() == Time::MAX {
-            let reached = self.partitions.iter().map(|p| p.marks.watermark()).max().unwrap_or(Time::NONE);
-            self.combined.output = Some(reached).filter(|at| *at > Time::NONE);
+            self.combined.output = Some(self.reached()).filter(|at| *at > Time::NONE);
         }
         let watermark = self.watermark();
+        if let Some(found) = found {
+            // A file that has grown since it was read to its end.
+            let it = &mut self.partitions[found];
+            it.ended = false;
+            it.marks.watermark = it.marks.watermark.max(watermark);
+            self.combined.channels[found] = Channel { watermark: it.marks.watermark, idle: false, aligned: true };
+            return found;
+        }
         let marks = BoundedOutOfOrderness { lag: self.max_out_of_orderness, watermark };
         self.partitions.push(PartitionProgress { name: name.to_owned(), next_offset: 0, fingerprint: 0, marks, ended: false });
         self.combined.add(watermark)

@@ -1,51 +1,160 @@
-//! The versioned store: a durable feature log and timelines in chunks, on an embedded engine.
+//! The versioned store: a durable feature log, and timelines in memory and in chunks, on an embedded engine (redb).
+//!
+//! A commit is one atomic, fsynced batch: the routed events of each partition, the rejected records, and the progress of each
+//! source, under one version. Timelines are applied in memory from the same batch; their chunks are written at the next
+//! checkpoint, with the version that they stand for, and opening a store loads what it needs of the chunks and replays the rest of
+//! the log. Reads take a version and see whole commits only, so they never wait for a writer longer than a few hundred rows take.
 
+mod checkpoint;
+mod commit;
+mod error;
+mod layout;
+mod memory;
+mod read;
+mod recovery;
+mod side;
+
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, Ordering};
 
 use floodmark_features::definition::Definitions;
-use floodmark_features::lookup::{Answer, Ask, Lookup};
+use floodmark_features::engine::{EnginePlan, Shard, ViewCounts};
+use floodmark_features::row::Layout;
 use floodmark_features::time::Time;
+use floodmark_features::watermark::SourceProgress;
+use parking_lot::{Mutex, RwLock};
+use redb::Database;
+
+pub use commit::{BatchReport, Commit, Tally};
+pub use error::{OpenError, ReadError, StoreError};
+pub use side::{RejectedRecord, SideOutputs};
+
+/// What may be chosen when a store is opened.
+#[derive(Clone, Copy, Debug)]
+pub struct Settings {
+    /// Number of log partitions of a new store; an old one keeps its own.
+    pub partitions: u32,
+    /// Timelines in memory may take this much, in bytes; cold ones are dropped beyond it and read back when asked for.
+    pub memory_budget: usize,
+    /// Cache of the embedded engine, in bytes.
+    pub engine_cache: usize,
+    /// A checkpoint is due once the log behind the last one is longer than this, in bytes: it bounds how long opening takes.
+    pub checkpoint_after: u64,
+}
+
+impl Default for Settings {
+    fn default() -> Settings {
+        Settings { partitions: 16, memory_budget: 1 << 30, engine_cache: 64 << 20, checkpoint_after: 256 << 20 }
+    }
+}
 
 /// An open store. Shared by reference between one writer and any number of readers.
 #[derive(Debug)]
 pub struct Store {
-    definitions: Arc<Definitions>,
+    directory: PathBuf,
+    database: Database,
+    settings: Settings,
+    plan: Arc<EnginePlan>,
+    /// For each view, what the words of its rows mean, and where its timeline stands among those of its entity.
+    layouts: Box<[Layout]>,
+    places: Box<[usize]>,
+    shards: Box<[RwLock<Shard>]>,
+    /// For each shard, whether the engine may hold entities that are not in memory.
+    has_cold: Box<[AtomicBool]>,
+    /// The newest version whose events are all applied.
+    published: AtomicU64,
+    /// For each source, its watermark as of the published version, in microseconds.
+    watermarks: Box<[AtomicI64]>,
+    /// For each source, the oldest as-of time that can be asked, in microseconds.
+    oldest: Box<[AtomicI64]>,
+    /// For each source, the newest version of an event that retention has folded into a lifetime partial.
+    folded_version: Box<[AtomicU64]>,
+    /// Rises with each batch; tells warm timelines from cold ones.
+    tick: AtomicU32,
+    /// Rises whenever chunks change or timelines are dropped: what was loaded before that may be stale.
+    epoch: AtomicU64,
+    writer: Mutex<Writer>,
+    /// What was decided since the last checkpoint and is not stored yet.
+    pending: Mutex<SideOutputs>,
 }
 
-/// Why a read was refused.
-#[derive(Debug, thiserror::Error)]
-pub enum ReadError {
-    /// The as-of time lies before the retention of a source: OUT_OF_RANGE.
-    #[error("values before {oldest} are no longer kept (retention). as_of={as_of} source={source_name}")]
-    BeforeRetention {
-        /// What was asked.
-        as_of: Time,
-        /// The oldest time that can be asked.
-        oldest: Time,
-        /// Whose retention it is.
-        source_name: String,
-    },
-    /// A version that no commit has reached yet.
-    #[error("no commit has this version yet. version={version} newest={newest}")]
-    VersionInFuture {
-        /// What was asked.
-        version: u64,
-        /// The newest commit.
-        newest: u64,
-    },
-    /// The disk failed.
-    #[error("the store could not be read: {0}")]
-    Storage(String),
+/// What only the writer touches.
+#[derive(Debug)]
+struct Writer {
+    /// The newest version that was committed.
+    version: u64,
+    /// The newest version that the chunks stand for.
+    checkpointed: u64,
+    /// Bytes of log behind the checkpoint.
+    log_bytes: u64,
+    /// For each source, its positions and watermarks as committed.
+    progress: Vec<SourceProgress>,
+    /// For each source, what became of its events as of the published version.
+    tallies: Vec<Tally>,
 }
 
 impl Store {
     /// What the store was made with.
     pub fn definitions(&self) -> &Arc<Definitions> {
-        &self.definitions
+        &self.plan.definitions
     }
 
-    /// Reads one row of features; `answer` is overwritten.
-    pub fn read(&self, _lookup: &Lookup, _ask: &Ask<'_>, _answer: &mut Answer) -> Result<(), ReadError> {
-        Err(ReadError::Storage("not written yet".to_owned()))
+    /// The sections that routed events come in.
+    pub fn plan(&self) -> &Arc<EnginePlan> {
+        &self.plan
+    }
+
+    pub(crate) fn view_layout(&self, view: usize) -> &Layout {
+        &self.layouts[view]
+    }
+
+    /// Where it lies.
+    pub fn directory(&self) -> &Path {
+        &self.directory
+    }
+
+    /// Number of log partitions.
+    pub fn partitions(&self) -> usize {
+        self.shards.len()
+    }
+
+    /// The newest version whose events can be read.
+    pub fn version(&self) -> u64 {
+        self.published.load(Ordering::Acquire)
+    }
+
+    /// The watermark of a source, as of the newest version.
+    pub fn source_watermark(&self, source: usize) -> Time {
+        Time::from_micros(self.watermarks[source].load(Ordering::Acquire))
+    }
+
+    /// The oldest as-of time that can be asked of a source; [`Time::NONE`] if everything is kept.
+    pub fn oldest_time(&self, source: usize) -> Time {
+        Time::from_micros(self.oldest[source].load(Ordering::Acquire))
+    }
+
+    /// Positions and watermarks of a source as committed: where its router goes on.
+    pub fn progress(&self, source: usize) -> SourceProgress {
+        self.writer.lock().progress[source].clone()
+    }
+
+    /// What became of the events of a source.
+    pub fn tally(&self, source: usize) -> Tally {
+        self.writer.lock().tallies[source]
+    }
+
+    /// What became of the events of each view.
+    pub fn view_counts(&self) -> Vec<ViewCounts> {
+        let mut all = vec![ViewCounts::default(); self.definitions().views.len()];
+        for shard in &self.shards {
+            shard.read().counts.iter().zip(&mut all).for_each(|(counts, sum)| sum.add(counts));
+        }
+        all
+    }
+
+    /// Memory that timelines take, in bytes.
+    pub fn memory(&self) -> usize {
+        self.shards.iter().map(|shard| shard.read().bytes()).sum()
     }
 }

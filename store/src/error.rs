@@ -1,0 +1,90 @@
+//! What can go wrong with a store, and what to do about it.
+
+use std::path::PathBuf;
+
+use floodmark_features::codec::Damaged;
+use floodmark_features::time::Time;
+
+/// Why a store could not be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// There is no store.
+    #[error("there is no store at {0}: `floodmark replay` or `floodmark up` makes one")]
+    Missing(PathBuf),
+    /// Another process has it.
+    #[error("the store is in use by another process: stop it, or ask it with `floodmark get --address`. store={0}")]
+    InUse(PathBuf),
+    /// Made by another version of this program.
+    #[error("the store has format {found}, this program reads format {known}: replay the input into a new directory. store={directory}")]
+    Format {
+        /// What it says.
+        found: u32,
+        /// What we know.
+        known: u32,
+        /// Where.
+        directory: PathBuf,
+    },
+    /// Made with other definitions.
+    #[error(
+        "the store was made with other definitions: {difference}. Go on with the definitions that it was made with (`floodmark definitions --store` prints them), or replay the input into a new directory. store={directory}"
+    )]
+    Definitions {
+        /// Which views differ, and how.
+        difference: String,
+        /// Where.
+        directory: PathBuf,
+    },
+    /// The disk or the engine failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// The disk or the engine failed.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// A file could not be read or written.
+    #[error("the store's file failed: {0}")]
+    Engine(#[from] redb::Error),
+    /// Bytes are not what was written.
+    #[error("the store is damaged: {0}")]
+    Damaged(#[from] Damaged),
+    /// The directory could not be made or read.
+    #[error("{path}: {source}")]
+    Directory {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+}
+
+/// Why a read was refused.
+#[derive(Debug, thiserror::Error)]
+pub enum ReadError {
+    /// The as-of time lies before the retention of a source: OUT_OF_RANGE.
+    #[error("values before {oldest} are no longer kept (retention). as_of={as_of} source={source_name}")]
+    BeforeRetention {
+        /// What was asked.
+        as_of: Time,
+        /// The oldest time that can be asked.
+        oldest: Time,
+        /// Whose retention it is.
+        source_name: String,
+    },
+    /// A version that no commit has reached yet.
+    #[error("no commit has this version yet. version={version} newest={newest}")]
+    VersionInFuture {
+        /// What was asked.
+        version: u64,
+        /// The newest commit.
+        newest: u64,
+    },
+    /// The disk failed.
+    #[error("the store could not be read: {0}")]
+    Storage(#[from] StoreError),
+}
+
+/// Any error of the embedded engine.
+pub(crate) fn engine(error: impl Into<redb::Error>) -> StoreError {
+    StoreError::Engine(error.into())
+}

@@ -1,0 +1,67 @@
+//! The tables of a store, and the bytes of their keys.
+//!
+//! ```text
+//!   meta       name                                          -> text or number
+//!   log        (version, partition)                          -> for each section: length varint | section; partition MAX: the commit's own part
+//!   progress   source                                        -> SourceProgress (postcard)
+//!   chunks     view u16 BE | entity key | chunk u32 BE       -> rows
+//!   folded     view u16 BE | entity key                      -> Folded (postcard)
+//!   state      partition                                     -> PartitionState (postcard)
+//!   late       source u16 BE | sequence u64 BE | view u16 BE -> LateEvent (postcard)
+//!   closed     source u16 BE | sequence u64 BE | by watermark u8 | end, start (ordered i64 BE) | view, window u16 BE | key | ordinal u32 BE
+//!                                                            -> ClosedWindow (postcard)
+//!   rejects    source u16 BE | version u64 BE | number u32 BE -> RejectedRecord (postcard)
+//! ```
+//!
+//! An entity key is prefix-free among those of its entity (see `features::key`), so the chunks of one key are one range.
+
+use floodmark_features::time::Time;
+use redb::TableDefinition;
+
+pub(crate) type Bytes = &'static [u8];
+
+pub(crate) const META: TableDefinition<'_, &str, Bytes> = TableDefinition::new("meta");
+pub(crate) const LOG: TableDefinition<'_, (u64, u32), Bytes> = TableDefinition::new("log");
+pub(crate) const PROGRESS: TableDefinition<'_, u32, Bytes> = TableDefinition::new("progress");
+pub(crate) const CHUNKS: TableDefinition<'_, Bytes, Bytes> = TableDefinition::new("chunks");
+pub(crate) const FOLDED: TableDefinition<'_, Bytes, Bytes> = TableDefinition::new("folded");
+pub(crate) const STATE: TableDefinition<'_, u32, Bytes> = TableDefinition::new("state");
+pub(crate) const LATE: TableDefinition<'_, Bytes, Bytes> = TableDefinition::new("late");
+pub(crate) const CLOSED: TableDefinition<'_, Bytes, Bytes> = TableDefinition::new("closed");
+pub(crate) const REJECTS: TableDefinition<'_, Bytes, Bytes> = TableDefinition::new("rejects");
+
+/// The format that this program writes.
+pub(crate) const FORMAT: u32 = 1;
+/// In the log, the part of a commit that belongs to no partition.
+pub(crate) const WHOLE_COMMIT: u32 = u32::MAX;
+
+/// Names in the table `meta`.
+pub(crate) const META_FORMAT: &str = "format";
+pub(crate) const META_PARTITIONS: &str = "partitions";
+pub(crate) const META_DEFINITIONS: &str = "definitions";
+pub(crate) const META_CHECKPOINT: &str = "checkpoint";
+
+/// Where the chunks of a key start.
+pub(crate) fn timeline_key(view: usize, key: &[u8]) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(6 + key.len());
+    bytes.extend((view as u16).to_be_bytes());
+    bytes.extend_from_slice(key);
+    bytes
+}
+
+/// Where one chunk is.
+pub(crate) fn chunk_key(view: usize, key: &[u8], chunk: u32) -> Vec<u8> {
+    let mut bytes = timeline_key(view, key);
+    bytes.extend(chunk.to_be_bytes());
+    bytes
+}
+
+/// The chunk that a key of the table `chunks` names.
+pub(crate) fn chunk_of(key: &[u8]) -> u32 {
+    key.last_chunk::<4>().map_or(0, |tail| u32::from_be_bytes(*tail))
+}
+
+/// A time whose bytes compare as times do.
+pub(crate) fn ordered(time: Time) -> [u8; 8] {
+    (time.micros() as u64 ^ 1 << 63).to_be_bytes()
+}

@@ -1,0 +1,265 @@
+//! Opening a store: is it ours and whole, what do the chunks stand for, and what of the log comes after.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, Ordering};
+
+use floodmark_features::codec::{Damaged, decode_section, restore, snapshot, take, take_varint};
+use floodmark_features::definition::Definitions;
+use floodmark_features::engine::{EnginePlan, EntityState, Shard};
+use floodmark_features::section::Section;
+use floodmark_features::time::Time;
+use floodmark_features::watermark::SourceProgress;
+use parking_lot::{Mutex, RwLock};
+use redb::{Database, ReadableDatabase, ReadableTable, ReadableTableMetadata};
+
+use crate::checkpoint::{CheckpointNote, PartitionState};
+use crate::commit::{Commit, CommitNote, Tally};
+use crate::error::{OpenError, StoreError, engine};
+use crate::layout::{
+    CHUNKS, CLOSED, FOLDED, FORMAT, LATE, LOG, META, META_CHECKPOINT, META_DEFINITIONS, META_FORMAT, META_PARTITIONS, PROGRESS, REJECTS, STATE,
+    WHOLE_COMMIT,
+};
+use crate::read::places;
+use crate::side::SideOutputs;
+use crate::{Settings, Store, Writer};
+
+/// The engine's file in a store's directory.
+const FILE: &str = "floodmark.redb";
+
+impl Store {
+    /// Opens the store in a directory, or makes one there. `text` is the definition file that `definitions` was proven from.
+    pub fn open(directory: &Path, definitions: Arc<Definitions>, text: &str, settings: Settings) -> Result<Store, OpenError> {
+        std::fs::create_dir_all(directory).map_err(|source| StoreError::Directory { path: directory.to_owned(), source })?;
+        let database = open_database(directory, settings.engine_cache)?;
+        prepare(&database, directory, &definitions, text, settings.partitions)?;
+        let mut store = Store::of_database(directory, database, definitions, settings)?;
+        store.restore_checkpoint()?;
+        store.replay_log()?;
+        Ok(store)
+    }
+
+    /// The definition file that the store in a directory was made with.
+    pub fn definitions_of(directory: &Path) -> Result<String, OpenError> {
+        if !directory.join(FILE).exists() {
+            return Err(OpenError::Missing(directory.to_owned()));
+        }
+        let database = open_database(directory, 1 << 20)?;
+        let text = meta(&database, META_DEFINITIONS)?.unwrap_or_default();
+        Ok(String::from_utf8_lossy(&text).into_owned())
+    }
+
+    fn of_database(directory: &Path, database: Database, definitions: Arc<Definitions>, settings: Settings) -> Result<Store, StoreError> {
+        let partitions = meta(&database, META_PARTITIONS)?.map_or(Ok(settings.partitions), |bytes| restore(&bytes))?;
+        let sources = definitions.sources.len();
+        let plan = Arc::new(EnginePlan::new(definitions.clone()));
+        let times = |at: Time| (0..sources).map(|_| AtomicI64::new(at.micros())).collect();
+        Ok(Store {
+            directory: directory.to_owned(),
+            database,
+            settings,
+            layouts: definitions.views.iter().map(|v| v.layout(&definitions.sources)).collect(),
+            places: places(&definitions),
+            shards: (0..partitions).map(|_| RwLock::new(Shard::new(plan.clone()))).collect(),
+            has_cold: (0..partitions).map(|_| AtomicBool::new(false)).collect(),
+            published: AtomicU64::new(0),
+            watermarks: times(Time::NONE),
+            oldest: times(Time::NONE),
+            folded_version: (0..sources).map(|_| AtomicU64::new(0)).collect(),
+            tick: AtomicU32::new(1),
+            epoch: AtomicU64::new(0),
+            writer: Mutex::new(Writer {
+                version: 0,
+                checkpointed: 0,
+                log_bytes: 0,
+                progress: definitions.sources.iter().map(|s| SourceProgress::new(s.max_out_of_orderness)).collect(),
+                tallies: vec![Tally::default(); sources],
+            }),
+            pending: Mutex::new(SideOutputs::default()),
+            plan,
+        })
+    }
+
+    fn restore_checkpoint(&mut self) -> Result<(), StoreError> {
+        let transaction = self.database.begin_read().map_err(engine)?;
+        let progress = transaction.open_table(PROGRESS).map_err(engine)?;
+        for entry in progress.iter().map_err(engine)? {
+            let (source, bytes) = entry.map_err(engine)?;
+            self.writer.get_mut().progress[source.value() as usize] = restore(bytes.value())?;
+        }
+        if let Some(bytes) = meta(&self.database, META_CHECKPOINT)? {
+            self.restore_note(restore(&bytes)?);
+        }
+        let cold = transaction.open_table(CHUNKS).map_err(engine)?.len().map_err(engine)? > 0;
+        self.has_cold.iter().for_each(|flag| flag.store(cold, Ordering::Release));
+        let states = transaction.open_table(STATE).map_err(engine)?;
+        for partition in 0..self.shards.len() {
+            if let Some(bytes) = states.get(partition as u32).map_err(engine)? {
+                self.restore_partition(partition, restore(bytes.value())?)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn restore_note(&mut self, note: CheckpointNote) {
+        let writer = self.writer.get_mut();
+        writer.version = note.version;
+        writer.checkpointed = note.version;
+        writer.tallies = note.tallies;
+        self.published.store(note.version, Ordering::Release);
+        let store_times = |into: &[AtomicI64], from: &[Time]| into.iter().zip(from).for_each(|(a, t)| a.store(t.micros(), Ordering::Release));
+        store_times(&self.watermarks, &note.watermarks);
+        store_times(&self.oldest, &note.oldest);
+        self.folded_version.iter().zip(note.folded_version).for_each(|(a, v)| a.store(v, Ordering::Release));
+    }
+
+    fn restore_partition(&self, partition: usize, state: PartitionState) -> Result<(), StoreError> {
+        for (entity, key, open) in state.open {
+            let entity = entity as usize;
+            let mut loaded = self.load_entity(entity, &key)?.unwrap_or_else(|| EntityState::new(&key, self.plan.views_of(entity)));
+            loaded.open = open;
+            self.shards[partition].write().admit(entity, loaded);
+        }
+        let mut shard = self.shards[partition].write();
+        shard.closing = state.closing;
+        shard.counts = state.counts;
+        Ok(())
+    }
+
+    /// Applies what was committed after the checkpoint.
+    fn replay_log(&mut self) -> Result<(), StoreError> {
+        let from = self.version() + 1;
+        let mut at = (from, 0);
+        loop {
+            let Some((version, batch, note, bytes)) = self.read_commit(at)? else { return Ok(()) };
+            let outputs = self.apply_on_all_cores(version, &batch)?;
+            let mut outputs = outputs;
+            let tally = self.tally_of(batch.source, (note.read, note.rejected), &mut outputs);
+            self.publish_tally(version, batch.source, note.watermark, &tally, outputs);
+            let writer = self.writer.get_mut();
+            writer.version = version;
+            writer.log_bytes += bytes;
+            self.keep_memory_bounded()?;
+            at = (version + 1, 0);
+        }
+    }
+
+    /// Each partition is on its own, so each core takes its share of them.
+    pub fn apply_on_all_cores(&self, version: u64, batch: &Commit) -> Result<Vec<floodmark_features::engine::Outputs>, StoreError> {
+        let cores = std::thread::available_parallelism().map_or(1, usize::from).min(self.shards.len());
+        let share = |core: usize| (core..self.shards.len()).step_by(cores);
+        std::thread::scope(|scope| {
+            let others: Vec<_> = (1..cores).map(|core| scope.spawn(move || self.apply(version, batch, share(core)))).collect();
+            let mine = self.apply(version, batch, share(0));
+            let joined = others.into_iter().map(|other| other.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
+            std::iter::once(mine).chain(joined).collect()
+        })
+    }
+
+    /// The first commit at or after a place in the log, with its size.
+    fn read_commit(&self, at: (u64, u32)) -> Result<Option<(u64, Commit, CommitNote, u64)>, StoreError> {
+        let transaction = self.database.begin_read().map_err(engine)?;
+        let log = transaction.open_table(LOG).map_err(engine)?;
+        let Some(first) = log.range(at..).map_err(engine)?.next() else { return Ok(None) };
+        let version = first.map_err(engine)?.0.value().0;
+        let mut partitions: Vec<Vec<Section>> = (0..self.shards.len()).map(|_| self.empty_sections()).collect();
+        let (mut note, mut size) = (None, 0);
+        for entry in log.range((version, 0)..=(version, WHOLE_COMMIT)).map_err(engine)? {
+            let (key, bytes) = entry.map_err(engine)?;
+            match key.value().1 {
+                WHOLE_COMMIT => note = Some(restore::<CommitNote>(bytes.value())?),
+                partition => {
+                    size += bytes.value().len() as u64;
+                    self.decode_block(bytes.value(), &mut partitions[partition as usize])?;
+                }
+            }
+        }
+        let mut note = note.ok_or(Damaged { what: "a commit has no end" })?;
+        let commit =
+            Commit { source: note.source as usize, partitions, trail: std::mem::take(&mut note.trail), read: note.read, ..Commit::default() };
+        Ok(Some((version, commit, note, size)))
+    }
+
+    /// A place for the rows of each section of the plan.
+    pub fn empty_sections(&self) -> Vec<Section> {
+        self.plan.sections.iter().map(|_| Section::default()).collect()
+    }
+
+    fn decode_block(&self, mut bytes: &[u8], sections: &mut [Section]) -> Result<(), StoreError> {
+        while !bytes.is_empty() {
+            let at = take_varint(&mut bytes)? as usize;
+            let plan = self.plan.sections.get(at).ok_or(Damaged { what: "a section is not one of the definitions'" })?;
+            sections[at] = decode_section(&mut take(&mut bytes)?, &plan.layout)?;
+        }
+        Ok(())
+    }
+}
+
+fn open_database(directory: &Path, cache: usize) -> Result<Database, OpenError> {
+    Database::builder().set_cache_size(cache).create(directory.join(FILE)).map_err(|error| match error {
+        redb::DatabaseError::DatabaseAlreadyOpen => OpenError::InUse(directory.to_owned()),
+        other => OpenError::Store(engine(other)),
+    })
+}
+
+fn meta(database: &Database, name: &str) -> Result<Option<Vec<u8>>, StoreError> {
+    let transaction = database.begin_read().map_err(engine)?;
+    match transaction.open_table(META) {
+        Ok(table) => Ok(table.get(name).map_err(engine)?.map(|bytes| bytes.value().to_vec())),
+        Err(redb::TableError::TableDoesNotExist(_)) => Ok(None),
+        Err(error) => Err(engine(error)),
+    }
+}
+
+/// Makes the tables of a new store; checks those of an old one.
+fn prepare(database: &Database, directory: &Path, definitions: &Definitions, text: &str, partitions: u32) -> Result<(), OpenError> {
+    if let Some(bytes) = meta(database, META_FORMAT)? {
+        let found: u32 = restore(&bytes).map_err(StoreError::from)?;
+        if found != FORMAT {
+            return Err(OpenError::Format { found, known: FORMAT, directory: directory.to_owned() });
+        }
+        return check_definitions(database, directory, definitions);
+    }
+    let transaction = database.begin_write().map_err(engine)?;
+    let fill = || -> Result<(), redb::Error> {
+        let mut meta = transaction.open_table(META)?;
+        meta.insert(META_FORMAT, snapshot(&FORMAT).as_slice())?;
+        meta.insert(META_PARTITIONS, snapshot(&partitions).as_slice())?;
+        meta.insert(META_DEFINITIONS, text.as_bytes())?;
+        meta.insert(META_FINGERPRINTS, snapshot(&fingerprints(definitions)).as_slice())?;
+        transaction.open_table(LOG)?;
+        transaction.open_table(PROGRESS)?;
+        transaction.open_table(STATE)?;
+        for table in [CHUNKS, FOLDED, LATE, CLOSED, REJECTS] {
+            transaction.open_table(table)?;
+        }
+        Ok(())
+    };
+    fill().map_err(StoreError::from)?;
+    transaction.commit().map_err(engine)?;
+    Ok(())
+}
+
+const META_FINGERPRINTS: &str = "fingerprints";
+
+fn fingerprints(definitions: &Definitions) -> Vec<(String, u64)> {
+    definitions.views.iter().map(|v| (v.name.clone(), v.fingerprint)).collect()
+}
+
+/// Views are stored by their place and read by their definition: both must be as they were. Services are free to change.
+fn check_definitions(database: &Database, directory: &Path, definitions: &Definitions) -> Result<(), OpenError> {
+    let stored: Vec<(String, u64)> = match meta(database, META_FINGERPRINTS)? {
+        Some(bytes) => restore(&bytes).map_err(StoreError::from)?,
+        None => Vec::new(),
+    };
+    let given = fingerprints(definitions);
+    if stored == given {
+        return Ok(());
+    }
+    let changed = given.iter().filter(|(name, print)| stored.iter().any(|(n, p)| n == name && p != print)).map(|(n, _)| format!("view `{n}` has changed"));
+    let added = given.iter().filter(|(name, _)| !stored.iter().any(|(n, _)| n == name)).map(|(n, _)| format!("view `{n}` is new"));
+    let missing = stored.iter().filter(|(name, _)| !given.iter().any(|(n, _)| n == name)).map(|(n, _)| format!("view `{n}` is missing"));
+    let all: Vec<String> = changed.chain(added).chain(missing).collect();
+    let difference = if all.is_empty() { "the views are in another order".to_owned() } else { all.join(", ") };
+    Err(OpenError::Definitions { difference, directory: directory.to_owned() })
+}
