@@ -130,3 +130,52 @@ fn a_read_goes_on_where_it_stopped() {
         assert_eq!(opened.bytes_read(), opened.total_bytes());
     }
 }
+
+#[test]
+fn any_bytes_are_rows_or_rejects_with_every_position_once() {
+    let json: &[u8] = b"{\"id\":1,\"at\":\"2018-04-01T00:00:31Z\",\"customer\":596,\"amount\":5.5,\"note\":\"\\u00e9\"}\n";
+    let csv: &[u8] = b"1,2018-04-01,596,5.5,true,\"a \"\"b\"\"\"\r\n";
+    let mut seed = 1_u64;
+    let mut next = |below: usize| {
+        seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (seed >> 33) as usize % below
+    };
+    let folder = tempfile::tempdir().expect("a folder");
+    for round in 0..300 {
+        let (name, head, line): (_, &[u8], _) = match round % 2 {
+            0 => ("events.jsonl", b"", json),
+            _ => ("events.csv", b"id,at,customer,amount,fraud,note\n", csv),
+        };
+        let mut body = line.repeat(20);
+        for _ in 0..next(12) {
+            let place = next(body.len());
+            body[place] = b"\"\n\r,{}[]:\\\0\xff\xc3e-9"[next(16)];
+        }
+        let path = write(folder.path(), name, [head, &body].concat());
+        for batch in all(&path, &payments(), 0) {
+            let mut positions: Vec<u64> = batch.offsets.iter().chain(batch.rejects.iter().map(|r| r.offset)).collect();
+            positions.sort_unstable();
+            assert!(positions.windows(2).all(|pair| pair[0] < pair[1]) && positions.iter().all(|p| *p < batch.end));
+            assert!(name == "events.jsonl" || positions.len() as u64 == batch.end, "a CSV record has no gaps");
+            assert!(batch.rejects.is_sorted_by_key(|r| r.offset));
+        }
+    }
+}
+
+#[test]
+#[ignore = "a measurement: cargo test --release -- --ignored --nocapture"]
+fn speed_of_text() {
+    let rows = 1_000_000;
+    let folder = tempfile::tempdir().expect("a folder");
+    let json: String = (0..rows)
+        .map(|n| format!("{{\"id\":{n},\"at\":\"2018-04-01T00:00:31.000000Z\",\"customer\":{n},\"amount\":57.16,\"fraud\":false}}\n"))
+        .collect();
+    let csv: String = (0..rows).map(|n| format!("{n},2018-04-01T00:00:31.000000Z,{n},57.16,false,\n")).collect();
+    let json = write(folder.path(), "events.jsonl", json);
+    let csv = write(folder.path(), "events.csv", format!("id,at,customer,amount,fraud,note\n{csv}"));
+    for path in [json, csv] {
+        let started = std::time::Instant::now();
+        let read: usize = all(&path, &payments(), 0).iter().map(|b| b.columns.num_rows()).sum();
+        eprintln!("{}: {:.0} rows a second", path.display(), read as f64 / started.elapsed().as_secs_f64());
+    }
+}
