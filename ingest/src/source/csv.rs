@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use csv_core::ReadRecordResult;
 use floodmark_features::definition;
+use floodmark_features::value::ValueRef;
 
 use super::error::positions;
 use super::{BATCH_BYTES, MAX_RECORD_BYTES, Source, SourceBatch, SourceError};
@@ -15,7 +16,6 @@ use crate::columns::RowBuilder;
 use crate::field::typed_text;
 use crate::payload::{MAX_PAYLOAD_BYTES, lossy, payload_of_values};
 use crate::reject::{Reject, RejectReason};
-use floodmark_features::value::ValueRef;
 
 /// A record with more fields is rejected.
 const MAX_FIELDS: usize = 64 * 1024;
@@ -102,15 +102,16 @@ impl Source for CsvSource {
 
 fn take(rows: &mut RowBuilder, offset: u64, fields: Fields<'_>, header: &[String], positions: &[usize]) {
     let whole = || serde_json::Value::from_iter((0..fields.len()).map(|n| lossy(fields.get(n)))).to_string();
-    let Ok(text) = std::str::from_utf8(fields.bytes) else {
+    // Two halves of a character in neighbouring fields are text together, but not apart.
+    let apart = |text: &&str| fields.ends.iter().all(|end| text.is_char_boundary(*end));
+    let Some(text) = std::str::from_utf8(fields.bytes).ok().filter(apart) else {
         return rows.reject(Reject::new(offset, RejectReason::InvalidUtf8, whole()));
     };
     if fields.len() != header.len() {
         let reason = RejectReason::FieldCount { expected: header.len(), found: fields.len() };
         return rows.reject(Reject::new(offset, reason, whole()));
     }
-    // A field boundary inside a character cannot be: the bytes around it are ASCII.
-    let field = |n: usize| text.get(fields.range(n)).unwrap_or_default();
+    let field = |n: usize| &text[fields.range(n)];
     let named = || payload_of_values(header.iter().enumerate().map(|(n, name)| (name.as_str(), ValueRef::Str(field(n)))));
     rows.push_with(offset, |position, column| typed_text(field(positions[position]), column), named);
 }

@@ -67,12 +67,12 @@ soon,,596,3,1,0,
 2018-04-01,,596
 ",
     );
-    file.extend(b"2018-04-01,,596,3,1,0,\xff\xfe\n2018-04-01,,596,4,1,0,end");
+    file.extend(b"2018-04-01,,596,3,1,0,\xff\xfe\n2018-04-01,\xc3,\xa9,4,1,0,\n2018-04-01,,596,4,1,0,end");
     assert_eq!(
         shown("events.csv", file),
         r#"0 {"id":1,"at":"2018-04-01T00:00:31.000000Z","customer":596,"amount":57.16,"fraud":true,"note":"two\nlines, \"quoted\""}
 1 {"id":2,"at":"2018-04-01T00:00:31.000000Z","customer":596,"amount":-1000.0,"fraud":false,"note":null}
-12 {"id":4,"at":"2018-04-01T00:00:00.000000Z","customer":596,"amount":1.0,"fraud":false,"note":"end"}
+13 {"id":4,"at":"2018-04-01T00:00:00.000000Z","customer":596,"amount":1.0,"fraud":false,"note":"end"}
 2 null_event_time {"at":"","more":"","customer":"596","id":"3","amount":"1","fraud":"0","note":""}
 3 null_key {"at":"2018-04-01","more":"","customer":"","id":"3","amount":"1","fraud":"0","note":""}
 4 wrong_type {"at":"soon","more":"","customer":"596","id":"3","amount":"1","fraud":"0","note":""}
@@ -83,7 +83,8 @@ soon,,596,3,1,0,
 9 wrong_type {"at":"2018-04-01","more":"","customer":"596","id":"3.5","amount":"1","fraud":"0","note":""}
 10 field_count ["2018-04-01","","596"]
 11 invalid_utf8 ["2018-04-01","","596","3","1","0","��"]
-end 13"#
+12 invalid_utf8 ["2018-04-01","�","�","4","1","0",""]
+end 14"#
     );
 }
 
