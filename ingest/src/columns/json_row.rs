@@ -1,0 +1,86 @@
+//! The text of one JSON object, read straight into the fields of a schema: no tree is built, unknown fields are skipped.
+
+use std::fmt;
+
+use floodmark_features::schema::Column;
+use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, Visitor};
+
+use crate::field::Raw;
+use crate::reject::RejectReason;
+
+/// One field for each column; of a name that is written twice, the last one counts.
+pub(crate) fn parse<'a>(text: &'a str, columns: &[Column]) -> Result<Vec<Raw<'a>>, RejectReason> {
+    let mut json = serde_json::Deserializer::from_str(text);
+    let row = Row { columns }.deserialize(&mut json).and_then(|row| json.end().map(|()| row));
+    row.map_err(|error| match error.is_data() {
+        true => RejectReason::NotAnObject,
+        false => RejectReason::MalformedJson { detail: error.to_string() },
+    })
+}
+
+struct Row<'c> {
+    columns: &'c [Column],
+}
+
+impl<'de> DeserializeSeed<'de> for Row<'_> {
+    type Value = Vec<Raw<'de>>;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Vec<Raw<'de>>, D::Error> {
+        deserializer.deserialize_map(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Row<'_> {
+    type Value = Vec<Raw<'de>>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut fields: A) -> Result<Vec<Raw<'de>>, A::Error> {
+        let mut row: Vec<Raw<'de>> = Vec::new();
+        row.resize_with(self.columns.len(), Raw::default);
+        let mut guess = 0;
+        while let Some(position) = fields.next_key_seed(Name { columns: self.columns, guess })? {
+            match position {
+                Some(position) => {
+                    row[position] = fields.next_value()?;
+                    guess = position + 1;
+                }
+                None => {
+                    fields.next_value::<IgnoredAny>()?;
+                }
+            }
+        }
+        Ok(row)
+    }
+}
+
+/// The position of the column of that name; records tend to keep the order of the schema, so the next one is tried first.
+struct Name<'c> {
+    columns: &'c [Column],
+    guess: usize,
+}
+
+impl<'de> DeserializeSeed<'de> for Name<'_> {
+    type Value = Option<usize>;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Option<usize>, D::Error> {
+        deserializer.deserialize_str(self)
+    }
+}
+
+impl Visitor<'_> for Name<'_> {
+    type Value = Option<usize>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a field's name")
+    }
+
+    fn visit_str<E: Error>(self, name: &str) -> Result<Option<usize>, E> {
+        if self.columns.get(self.guess).is_some_and(|column| column.name == name) {
+            return Ok(Some(self.guess));
+        }
+        Ok(self.columns.iter().position(|column| column.name == name))
+    }
+}

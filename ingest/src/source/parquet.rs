@@ -1,0 +1,138 @@
+//! Parquet: only the columns of the schema, handed through as they are; a cast only where the types differ.
+
+mod checks;
+mod widen;
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+
+use arrow::array::{ArrayRef, BooleanArray, RecordBatch, RecordBatchOptions};
+use arrow::compute::filter_record_batch;
+use floodmark_features::definition;
+use parquet::arrow::ProjectionMask;
+use parquet::arrow::arrow_reader::{ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder};
+
+use super::error::positions;
+use super::{BATCH_ROWS, Source, SourceBatch, SourceError};
+use crate::columns::Layout;
+use crate::offsets::Offsets;
+use crate::payload::payload_of;
+use crate::reject::Reject;
+use checks::Faults;
+
+/// The events of a Parquet file.
+pub(super) struct ParquetSource {
+    path: PathBuf,
+    reader: ParquetRecordBatchReader,
+    layout: Layout,
+    /// For each column of the schema, its position in a batch of the reader.
+    order: Vec<usize>,
+    total_rows: u64,
+    total_bytes: u64,
+    /// Rows read so far.
+    position: u64,
+}
+
+impl ParquetSource {
+    pub(super) fn open(
+        path: &Path,
+        file: File,
+        source: &definition::Source,
+        from: u64,
+        required: &[usize],
+    ) -> Result<ParquetSource, SourceError> {
+        let not_parquet =
+            |error: parquet::errors::ParquetError| SourceError::NotParquet { path: path.to_owned(), detail: error.to_string() };
+        let total_bytes = file.metadata().map_or(0, |m| m.len());
+        let builder = ParquetRecordBatchReaderBuilder::try_new(file).map_err(not_parquet)?;
+        let layout = Layout::new(source, required);
+
+        let fields = builder.schema().fields().clone();
+        let found = positions(path, &layout.columns, fields.iter().map(|field| field.name().as_str()))?;
+        for (column, position) in layout.columns.iter().zip(&found) {
+            if !widen::widens(fields[*position].data_type(), column.kind) {
+                return Err(SourceError::WrongType {
+                    path: path.to_owned(),
+                    column: column.name.clone(),
+                    expected: column.kind,
+                    found: fields[*position].data_type().to_string(),
+                    columns: fields.iter().map(|f| format!("{}: {}", f.name(), f.data_type())).collect::<Vec<_>>().join(", "),
+                });
+            }
+        }
+        // The reader keeps the order of the file among the columns that it is asked for.
+        let order = found.iter().map(|position| found.iter().filter(|other| *other < position).count()).collect();
+
+        let sizes: Vec<u64> = builder.metadata().row_groups().iter().map(|group| group.num_rows().max(0) as u64).collect();
+        let total_rows = sizes.iter().sum();
+        if from > total_rows {
+            return Err(SourceError::Shorter { path: path.to_owned(), records: total_rows, from });
+        }
+        let (groups, skip) = after(&sizes, from);
+        let mask = ProjectionMask::roots(builder.parquet_schema(), found);
+        let builder = builder.with_projection(mask).with_batch_size(BATCH_ROWS).with_row_groups(groups).with_offset(skip);
+        let reader = builder.build().map_err(not_parquet)?;
+        Ok(ParquetSource { path: path.to_owned(), reader, layout, order, total_rows, total_bytes, position: from })
+    }
+
+    fn batch_of(&self, raw: &RecordBatch) -> Result<SourceBatch, arrow::error::ArrowError> {
+        let mut faults = Faults::default();
+        let mut columns: Vec<ArrayRef> = Vec::with_capacity(self.order.len());
+        for (position, (column, place)) in self.layout.columns.iter().zip(&self.order).enumerate() {
+            let given = raw.column(*place);
+            let values = widen::widen(given, column.kind)?;
+            faults.check(given, &values, column, self.layout.roles[position]);
+            columns.push(values);
+        }
+        let rows = raw.num_rows();
+        let options = RecordBatchOptions::new().with_row_count(Some(rows));
+        let columns = RecordBatch::try_new_with_options(self.layout.schema.clone(), columns, &options)?;
+        let (first, end) = (self.position, self.position + rows as u64);
+        if faults.rows.is_empty() {
+            return Ok(SourceBatch { columns, offsets: Offsets::Range(first..end), rejects: Vec::new(), end });
+        }
+        let good = BooleanArray::from_iter((0..rows).map(|row| Some(!faults.rows.contains_key(&row))));
+        let mut offsets = Offsets::default();
+        (0..rows).filter(|row| good.value(*row)).for_each(|row| offsets.push(first + row as u64));
+        let rejects = faults.rows.into_iter().map(|(row, reason)| Reject::new(first + row as u64, reason, payload_of(raw, row)));
+        Ok(SourceBatch { columns: filter_record_batch(&columns, &good)?, offsets, rejects: rejects.collect(), end })
+    }
+}
+
+impl Source for ParquetSource {
+    fn next_batch(&mut self) -> Result<Option<SourceBatch>, SourceError> {
+        let Some(read) = self.reader.next() else { return Ok(None) };
+        let batch = read.and_then(|raw| self.batch_of(&raw)).map_err(|error| SourceError::Read {
+            path: self.path.clone(),
+            position: self.position,
+            detail: error.to_string(),
+        })?;
+        self.position = batch.end;
+        Ok(Some(batch))
+    }
+
+    fn total_rows(&self) -> Option<u64> {
+        Some(self.total_rows)
+    }
+
+    fn total_bytes(&self) -> u64 {
+        self.total_bytes
+    }
+
+    fn bytes_read(&self) -> u64 {
+        let share = self.position as f64 / self.total_rows.max(1) as f64;
+        (self.total_bytes as f64 * share) as u64
+    }
+}
+
+/// The row groups that hold what follows the first `from` rows, and how many rows of the first of them to skip.
+fn after(sizes: &[u64], from: u64) -> (Vec<usize>, usize) {
+    let mut start = 0;
+    for (group, size) in sizes.iter().enumerate() {
+        if from < start + size {
+            return ((group..sizes.len()).collect(), (from - start) as usize);
+        }
+        start += size;
+    }
+    (Vec::new(), 0)
+}
