@@ -9,4 +9,6 @@ mod plan;
 mod refusal;
 pub mod server;
 pub mod service;
+#[cfg(test)]
+mod testing;
 mod wire;
