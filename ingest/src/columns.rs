@@ -75,7 +75,7 @@ impl Layout {
             | (ValueRef::Str(_), Type::String)
             | (ValueRef::Time(_), Type::Timestamp) => Ok(value),
             (ValueRef::Int(i), Type::Float64) => Ok(ValueRef::Float(i as f64)),
-            _ => Err(wrong_type(column, &value.to_owned().to_string())),
+            _ => Err(wrong_type(column, &value.to_value().to_string())),
         }
     }
 }

@@ -1,0 +1,214 @@
+//! A small client: one look-up by service, with keys and request fields given as text, for the command line.
+
+use std::time::Duration;
+
+use floodmark_features::lookup::Answer;
+use floodmark_features::time::Time;
+use floodmark_features::value::{Type, Value};
+use floodmark_proto::v1;
+use floodmark_proto::v1::feature_service_client::FeatureServiceClient;
+use tonic::transport::{Channel, Endpoint};
+use tonic::{Code, Request};
+use tonic_types::StatusExt;
+
+use crate::refusal::{Hint, listed};
+use crate::wire::{from_value, to_answer, to_type};
+
+/// A server has so long to take a connection.
+const CONNECT_WITHIN: Duration = Duration::from_secs(5);
+
+/// Why there is no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientError {
+    /// Not `host:port`, with or without `http://`.
+    #[error("address is not one, expected host:port. address={address}")]
+    Address {
+        /// As given.
+        address: String,
+    },
+    /// Nobody answers there, or it is too slow to.
+    #[error("no server answers. address={address} cause={cause}")]
+    Connect {
+        /// As given.
+        address: String,
+        /// What the network said.
+        cause: String,
+    },
+    /// A name that is neither a key nor a request field of the service.
+    #[error("name is no key or request field of the service{hint} name={name} expected={expected}")]
+    UnknownName {
+        /// As given.
+        name: String,
+        /// What was probably meant.
+        hint: String,
+        /// What there is.
+        expected: String,
+    },
+    /// Text that is not a value of the type.
+    #[error("value cannot be read. name={name} expected={expected}")]
+    Unreadable {
+        /// Of the key or field.
+        name: String,
+        /// Its type.
+        expected: Type,
+    },
+    /// The server refused; the message is its own.
+    #[error("{message} status={}", status_name(*code))]
+    Refused {
+        /// What kind of refusal.
+        code: Code,
+        /// A word for programs, such as `MISSING_KEY`; empty if the server gave none.
+        reason: String,
+        /// For people.
+        message: String,
+    },
+    /// The server answered something that this build does not understand.
+    #[error("the server's answer makes no sense: {0}")]
+    Answer(&'static str),
+}
+
+/// A connection to a server.
+#[derive(Clone, Debug)]
+pub struct Client {
+    features: FeatureServiceClient<Channel>,
+}
+
+/// One look-up, as text.
+#[derive(Clone, Debug, Default)]
+pub struct Question<'a> {
+    /// The service.
+    pub service: &'a str,
+    /// Keys and request fields, in any order.
+    pub values: &'a [(String, String)],
+    /// The event time that values are as of; `None` for now.
+    pub as_of: Option<Time>,
+    /// Only commits up to this version; `None` for the newest.
+    pub version: Option<u64>,
+}
+
+/// One row of features.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Row {
+    /// The columns.
+    pub names: Vec<String>,
+    /// The event time that the values are as of.
+    pub as_of: Time,
+    /// A cell for each column, the watermark and the version.
+    pub answer: Answer,
+}
+
+impl Client {
+    /// Connects to `host:port`.
+    pub async fn connect(address: &str) -> Result<Client, ClientError> {
+        let bad = || ClientError::Address { address: address.to_owned() };
+        let host = address.strip_prefix("http://").unwrap_or(address);
+        let endpoint = Endpoint::from_shared(format!("http://{host}")).map_err(|_| bad())?;
+        if endpoint.uri().port_u16().is_none() {
+            return Err(bad());
+        }
+        let channel = endpoint.connect_timeout(CONNECT_WITHIN).tcp_nodelay(true).connect().await;
+        let channel = channel.map_err(|e| ClientError::Connect { address: address.to_owned(), cause: innermost(&e) })?;
+        Ok(Client { features: FeatureServiceClient::new(channel) })
+    }
+
+    /// Looks up one row, within `timeout`. Text becomes keys and fields by the types that the server tells.
+    pub async fn get(&mut self, question: &Question<'_>, timeout: Duration) -> Result<Row, ClientError> {
+        let mut ask = Request::new(v1::GetServiceRequest { service: question.service.to_owned() });
+        ask.set_timeout(timeout);
+        let info = self.features.get_service(ask).await.map_err(refused)?.into_inner();
+        let mut ask = Request::new(request(question, &info)?);
+        ask.set_timeout(timeout);
+        let response = self.features.get_features(ask).await.map_err(refused)?.into_inner();
+        let row = response.rows.into_iter().next().ok_or(ClientError::Answer("no row"))?;
+        let (as_of, answer) = to_answer(row);
+        match answer.cells.len() == response.names.len() {
+            true => Ok(Row { names: response.names, as_of, answer }),
+            false => Err(ClientError::Answer("names and values differ in number")),
+        }
+    }
+}
+
+/// The request for a question to a service.
+fn request(question: &Question<'_>, info: &v1::ServiceInfo) -> Result<v1::GetFeaturesRequest, ClientError> {
+    let mut request = v1::GetFeaturesRequest {
+        what: Some(v1::get_features_request::What::Service(question.service.to_owned())),
+        as_of_micros: question.as_of.map(Time::micros),
+        version: question.version,
+        ..v1::GetFeaturesRequest::default()
+    };
+    let mut row = v1::EntityRow::default();
+    for (name, text) in question.values {
+        let find = |columns: &[v1::Column]| columns.iter().find(|c| c.name == *name).map(|c| c.r#type);
+        let (key, field) = (find(&info.keys), find(&info.request));
+        if key.is_none() && field.is_none() {
+            let names = || info.keys.iter().chain(&info.request).map(|c| c.name.as_str());
+            let (hint, expected) = (Hint::nearest(name, names()).to_string(), listed(names()));
+            return Err(ClientError::UnknownName { name: name.clone(), hint, expected });
+        }
+        // One text may be both, such as a timestamp that is a key and an input of a derived feature.
+        if let Some(kind) = key {
+            request.key_names.push(name.clone());
+            row.keys.push(read_as(kind, name, text)?);
+        }
+        if let Some(kind) = field {
+            request.request_names.push(name.clone());
+            row.request.push(read_as(kind, name, text)?);
+        }
+    }
+    request.rows.push(row);
+    Ok(request)
+}
+
+fn read_as(kind: i32, name: &str, text: &str) -> Result<v1::Value, ClientError> {
+    let kind = to_type(kind).ok_or(ClientError::Answer("a key of a type that this build does not know"))?;
+    let value = value_of_text(text, kind).ok_or_else(|| ClientError::Unreadable { name: name.to_owned(), expected: kind })?;
+    Ok(from_value(value))
+}
+
+/// Reads a value as a shell gives it; a float must be finite.
+pub fn value_of_text(text: &str, kind: Type) -> Option<Value> {
+    match kind {
+        Type::Bool => text.parse().ok().map(Value::Bool),
+        Type::Int64 => text.parse().ok().map(Value::Int),
+        Type::Float64 => text.parse().ok().filter(|x: &f64| x.is_finite()).map(Value::Float),
+        Type::String => Some(Value::Str(text.into())),
+        Type::Timestamp => Time::parse(text).map(Value::Time),
+    }
+}
+
+fn refused(status: tonic::Status) -> ClientError {
+    let reason = status.get_details_error_info().map(|info| info.reason).unwrap_or_default();
+    ClientError::Refused { code: status.code(), reason, message: status.message().to_owned() }
+}
+
+/// As the gRPC documents write it.
+fn status_name(code: Code) -> &'static str {
+    match code {
+        Code::Ok => "OK",
+        Code::Cancelled => "CANCELLED",
+        Code::Unknown => "UNKNOWN",
+        Code::InvalidArgument => "INVALID_ARGUMENT",
+        Code::DeadlineExceeded => "DEADLINE_EXCEEDED",
+        Code::NotFound => "NOT_FOUND",
+        Code::AlreadyExists => "ALREADY_EXISTS",
+        Code::PermissionDenied => "PERMISSION_DENIED",
+        Code::ResourceExhausted => "RESOURCE_EXHAUSTED",
+        Code::FailedPrecondition => "FAILED_PRECONDITION",
+        Code::Aborted => "ABORTED",
+        Code::OutOfRange => "OUT_OF_RANGE",
+        Code::Unimplemented => "UNIMPLEMENTED",
+        Code::Internal => "INTERNAL",
+        Code::Unavailable => "UNAVAILABLE",
+        Code::DataLoss => "DATA_LOSS",
+        Code::Unauthenticated => "UNAUTHENTICATED",
+    }
+}
+
+/// The last cause of an error is the one that helps.
+fn innermost(error: &dyn std::error::Error) -> String {
+    let mut last = error;
+    while let Some(next) = last.source() {
+        last = next;
+    }
+    last.to_string()
+}

@@ -1,0 +1,101 @@
+//! The client's deadline (`grpc-timeout`), answered with DEADLINE_EXCEEDED. tonic notices it as well, but says CANCELLED;
+//! this sits inside and is looked at first. It bounds the time to a response's start; a stream that runs is not cut.
+
+use std::convert::Infallible;
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use tokio::time::Sleep;
+use tonic::Status;
+use tonic::body::Body;
+use tonic::codegen::Service;
+use tonic::codegen::http::{HeaderMap, Request, Response};
+use tonic::service::Routes;
+
+const HEADER: &str = "grpc-timeout";
+
+/// Routes that keep to the client's deadline.
+#[derive(Clone, Debug)]
+pub(crate) struct WithDeadline {
+    pub(crate) routes: Routes,
+}
+
+/// An answer, or the deadline, whichever is first.
+pub(crate) struct InTime {
+    answer: <Routes as Service<Request<Body>>>::Future,
+    deadline: Option<Pin<Box<Sleep>>>,
+}
+
+impl Service<Request<Body>> for WithDeadline {
+    type Response = Response<Body>;
+    type Error = Infallible;
+    type Future = InTime;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Service::<Request<Body>>::poll_ready(&mut self.routes, context)
+    }
+
+    fn call(&mut self, request: Request<Body>) -> InTime {
+        let deadline = timeout(request.headers()).map(|after| Box::pin(tokio::time::sleep(after)));
+        InTime { answer: self.routes.call(request), deadline }
+    }
+}
+
+impl Future for InTime {
+    type Output = Result<Response<Body>, Infallible>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        if let Poll::Ready(answer) = Pin::new(&mut self.answer).poll(context) {
+            return Poll::Ready(answer);
+        }
+        match &mut self.deadline {
+            Some(deadline) => deadline.as_mut().poll(context).map(|()| Ok(too_late())),
+            None => Poll::Pending,
+        }
+    }
+}
+
+fn too_late() -> Response<Body> {
+    Status::deadline_exceeded("the client's deadline passed before the answer was ready").into_http()
+}
+
+/// At most eight digits and a unit. What is not that is no deadline, as in tonic.
+fn timeout(headers: &HeaderMap) -> Option<Duration> {
+    let text = headers.get(HEADER)?.to_str().ok()?;
+    let (digits, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
+    if digits.len() > 8 {
+        return None;
+    }
+    let count: u64 = digits.parse().ok()?;
+    match unit {
+        "H" => Some(Duration::from_secs(count * 3_600)),
+        "M" => Some(Duration::from_secs(count * 60)),
+        "S" => Some(Duration::from_secs(count)),
+        "m" => Some(Duration::from_millis(count)),
+        "u" => Some(Duration::from_micros(count)),
+        "n" => Some(Duration::from_nanos(count)),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn timeouts_are_read_as_the_protocol_writes_them() {
+        let read = |text: &'static str| {
+            let mut headers = HeaderMap::new();
+            headers.insert(HEADER, tonic::codegen::http::HeaderValue::from_static(text));
+            timeout(&headers)
+        };
+        assert_eq!(read("250m"), Some(Duration::from_millis(250)));
+        assert_eq!(read("99999999H"), Some(Duration::from_secs(99_999_999 * 3_600)));
+        for wrong in ["", "5", "m", "5x", "999999999m", "-1S"] {
+            assert_eq!(read(wrong), None, "{wrong:?}");
+        }
+        assert_eq!(timeout(&HeaderMap::new()), None);
+    }
+}

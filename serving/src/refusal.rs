@@ -1,0 +1,199 @@
+//! Why a look-up is refused, and the gRPC status that says so: a message for people, a stable reason and the field for programs.
+//!
+//! Names of features, keys and columns may be in a message; values never are.
+
+use std::collections::HashMap;
+use std::fmt;
+
+use floodmark_features::value::Type;
+use floodmark_store::ReadError;
+use tonic::{Code, Status};
+use tonic_types::{ErrorDetails, StatusExt};
+
+/// `ErrorInfo.domain` of every refusal.
+const DOMAIN: &str = "floodmark";
+
+/// Names from a request are cut to this length in messages, which travel in a header.
+const NAME_SHOWN: usize = 80;
+
+/// Messages list at most this many names that would have been right.
+const NAMES_LISTED: usize = 40;
+
+/// Why a look-up is refused. Boxed parts are on the path of errors only.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Refusal {
+    #[error("say what to look up: service or features")]
+    NothingAsked,
+    #[error("no such {what}{hint} {what}={name}")]
+    Unknown { what: &'static str, name: String, hint: Hint, field: String },
+    #[error("feature is asked for twice. feature={name}")]
+    FeatureTwice { name: String, field: String },
+    #[error("too many rows in one request; send several. rows={rows} most={most}")]
+    TooManyRows { rows: usize, most: usize },
+    #[error("a key is missing. key={name} expected={expected}")]
+    MissingKey { name: String, expected: String },
+    #[error("name is not one of the {what}{hint} name={name} expected={expected}")]
+    UnknownName { what: &'static str, name: String, hint: Hint, expected: String, field: String },
+    #[error("name is given twice. name={name}")]
+    NameTwice { name: String, field: String },
+    #[error("row has not one value for each name. expected={expected} found={found} field={field}")]
+    RowLength { field: String, expected: usize, found: usize },
+    #[error("{what} is null, but needs a value. {what}={name} field={field}")]
+    Null { what: &'static str, name: String, field: String },
+    #[error("{what} has the wrong type. {what}={name} expected={expected} found={found} field={field}")]
+    WrongType { what: &'static str, name: String, expected: Type, found: &'static str, field: String },
+    #[error("{what} is not a finite number. {what}={name} field={field}")]
+    NotFinite { what: &'static str, name: String, field: String },
+    #[error("{what} is not a timestamp such as 2018-04-01T00:00:31Z. {what}={name} field={field}")]
+    NotATimestamp { what: &'static str, name: String, field: String },
+    #[error("as-of time is not an instant. field={field}")]
+    NoTime { field: String },
+    #[error("mode is none that this server knows. mode={mode}")]
+    UnknownMode { mode: i32 },
+    #[error("rows carry events, so the request needs event_shape with their source. field={field}")]
+    NoEventShape { field: String },
+    #[error("event needs {what}, by itself or among its values. field={field}")]
+    EventWithout { what: &'static str, field: String },
+    #[error("event says two different things of {what}. column={column} field={field}")]
+    EventDisagrees { what: &'static str, column: String, field: String },
+    #[error("{error}")]
+    Read { error: ReadError, field: String },
+}
+
+/// What was probably meant, as the middle of a message.
+#[derive(Debug)]
+pub(crate) struct Hint(Option<String>);
+
+impl Hint {
+    /// The candidate that is most like `name`, if one is like it at all.
+    pub(crate) fn nearest<'a>(name: &str, candidates: impl Iterator<Item = &'a str>) -> Hint {
+        let lower = shown(name).to_lowercase();
+        let allowed = 1 + lower.chars().count() / 4;
+        let near = candidates
+            .map(|c| (strsim::osa_distance(&lower, &c.to_lowercase()), c))
+            .filter(|(distance, c)| *distance <= allowed && *distance < c.chars().count())
+            .min_by_key(|(distance, _)| *distance);
+        Hint(near.map(|(_, c)| c.to_owned()))
+    }
+}
+
+impl fmt::Display for Hint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.0 {
+            Some(near) => write!(f, ", did you mean {near}?"),
+            None => f.write_str("."),
+        }
+    }
+}
+
+/// A name from a request, cut to what a message can carry.
+pub(crate) fn shown(name: &str) -> String {
+    match name.char_indices().nth(NAME_SHOWN) {
+        Some((end, _)) => format!("{}...", &name[..end]),
+        None => name.to_owned(),
+    }
+}
+
+/// Names that would have been right, for a message.
+pub(crate) fn listed<'a>(names: impl Iterator<Item = &'a str>) -> String {
+    let mut names: Vec<&str> = names.take(NAMES_LISTED + 1).collect();
+    if names.is_empty() {
+        return "none".to_owned();
+    }
+    if names.len() > NAMES_LISTED {
+        names[NAMES_LISTED] = "...";
+    }
+    names.join(",")
+}
+
+impl Refusal {
+    fn code(&self) -> Code {
+        match self {
+            Refusal::Unknown { .. } => Code::NotFound,
+            Refusal::Read { error: ReadError::BeforeRetention { .. }, .. } => Code::OutOfRange,
+            Refusal::Read { error: ReadError::VersionInFuture { .. }, .. } => Code::FailedPrecondition,
+            Refusal::Read { error: ReadError::Storage(_), .. } => Code::Internal,
+            _ => Code::InvalidArgument,
+        }
+    }
+
+    /// A word for programs, which stays as it is.
+    fn reason(&self) -> &'static str {
+        match self {
+            Refusal::NothingAsked => "NOTHING_ASKED",
+            Refusal::Unknown { what: "service", .. } => "UNKNOWN_SERVICE",
+            Refusal::Unknown { what: "source", .. } => "UNKNOWN_SOURCE",
+            Refusal::Unknown { .. } => "UNKNOWN_FEATURE",
+            Refusal::FeatureTwice { .. } => "FEATURE_TWICE",
+            Refusal::TooManyRows { .. } => "TOO_MANY_ROWS",
+            Refusal::MissingKey { .. } => "MISSING_KEY",
+            Refusal::UnknownName { .. } => "UNKNOWN_NAME",
+            Refusal::NameTwice { .. } => "NAME_TWICE",
+            Refusal::RowLength { .. } => "ROW_LENGTH",
+            Refusal::Null { .. } => "NULL_VALUE",
+            Refusal::WrongType { .. } => "WRONG_TYPE",
+            Refusal::NotFinite { .. } => "NOT_FINITE",
+            Refusal::NotATimestamp { .. } => "NOT_A_TIMESTAMP",
+            Refusal::NoTime { .. } => "NO_TIME",
+            Refusal::UnknownMode { .. } => "UNKNOWN_MODE",
+            Refusal::NoEventShape { .. } => "NO_EVENT_SHAPE",
+            Refusal::EventWithout { .. } => "EVENT_INCOMPLETE",
+            Refusal::EventDisagrees { .. } => "EVENT_DISAGREES",
+            Refusal::Read { error: ReadError::BeforeRetention { .. }, .. } => "BEFORE_RETENTION",
+            Refusal::Read { error: ReadError::VersionInFuture { .. }, .. } => "VERSION_IN_FUTURE",
+            Refusal::Read { error: ReadError::Storage(_), .. } => "STORAGE",
+        }
+    }
+
+    /// The field of the request that is to blame.
+    fn field(&self) -> Option<&str> {
+        match self {
+            Refusal::NothingAsked => Some("what"),
+            Refusal::TooManyRows { .. } => Some("rows"),
+            Refusal::MissingKey { .. } => Some("key_names"),
+            Refusal::UnknownMode { .. } => Some("mode"),
+            Refusal::Read { error: ReadError::VersionInFuture { .. }, .. } => Some("version"),
+            Refusal::Read { error: ReadError::Storage(_), .. } => None,
+            Refusal::Unknown { field, .. }
+            | Refusal::FeatureTwice { field, .. }
+            | Refusal::UnknownName { field, .. }
+            | Refusal::NameTwice { field, .. }
+            | Refusal::RowLength { field, .. }
+            | Refusal::Null { field, .. }
+            | Refusal::WrongType { field, .. }
+            | Refusal::NotFinite { field, .. }
+            | Refusal::NotATimestamp { field, .. }
+            | Refusal::NoTime { field }
+            | Refusal::NoEventShape { field }
+            | Refusal::EventWithout { field, .. }
+            | Refusal::EventDisagrees { field, .. }
+            | Refusal::Read { field, .. } => Some(field),
+        }
+    }
+
+    /// Facts that a program may act on.
+    fn facts(&self) -> HashMap<String, String> {
+        let fact = |name: &str, value: String| HashMap::from([(name.to_owned(), value)]);
+        match self {
+            Refusal::Unknown { hint: Hint(Some(near)), .. } | Refusal::UnknownName { hint: Hint(Some(near)), .. } => {
+                fact("did_you_mean", near.clone())
+            }
+            Refusal::MissingKey { name, .. } => fact("key", name.clone()),
+            Refusal::TooManyRows { most, .. } => fact("most", most.to_string()),
+            Refusal::Read { error: ReadError::BeforeRetention { oldest, .. }, .. } => fact("oldest", oldest.to_string()),
+            Refusal::Read { error: ReadError::VersionInFuture { newest, .. }, .. } => fact("newest", newest.to_string()),
+            _ => HashMap::new(),
+        }
+    }
+}
+
+impl From<Refusal> for Status {
+    fn from(refusal: Refusal) -> Status {
+        let message = refusal.to_string();
+        let mut details = ErrorDetails::with_error_info(refusal.reason(), DOMAIN, refusal.facts());
+        if let Some(field) = refusal.field() {
+            details.add_bad_request_violation(field, message.clone());
+        }
+        Status::with_error_details(refusal.code(), message, details)
+    }
+}

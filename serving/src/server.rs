@@ -1,0 +1,261 @@
+//! The gRPC server: a listener and a single-threaded runtime for each thread, all on one port, with health, reflection and
+//! a bounded drain.
+//!
+//! On one thread the handlers of one read all run before the connection is written, so one write carries many answers:
+//! twice the calls of a shared runtime. The kernel deals connections out by hash (SO_REUSEPORT): a few connections may
+//! all land on one thread, so heavy callers should open several for each thread.
+
+use std::future::Future;
+use std::io;
+use std::net::SocketAddr;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::thread;
+use std::time::Duration;
+
+use socket2::{Domain, Protocol, Socket};
+use tokio::sync::{mpsc, watch};
+use tokio_stream::StreamExt;
+use tonic::service::Routes;
+use tonic::transport::server::TcpIncoming;
+use tonic_health::ServingStatus;
+use tonic_health::server::HealthReporter;
+
+use crate::deadline::WithDeadline;
+
+/// Connections that wait for a thread to accept them, for each listener.
+const BACKLOG: i32 = 1024;
+
+/// After an accept that failed (no file descriptors left, say), the next is tried so much later.
+const ACCEPT_AGAIN_AFTER: Duration = Duration::from_millis(50);
+
+/// How a server listens and ends.
+#[derive(Clone, Debug)]
+pub struct ServerSettings {
+    /// Where to listen; port 0 picks a free one.
+    pub listen: SocketAddr,
+    /// Threads, each with its own listener; at least one.
+    pub threads: usize,
+    /// Services by their full names, for health and reflection.
+    pub services: Vec<String>,
+    /// Calls in flight on one connection; more wait with the client.
+    pub max_concurrent_streams: u32,
+    /// A silent connection is pinged this often.
+    pub keepalive_interval: Duration,
+    /// A ping that is not answered for so long ends the connection.
+    pub keepalive_timeout: Duration,
+    /// When told to end, goes on accepting for so long with health at NOT_SERVING, for load balancers to look elsewhere.
+    pub linger: Duration,
+    /// How long calls in flight have to end after that.
+    pub drain: Duration,
+}
+
+impl ServerSettings {
+    /// The usual settings for an address.
+    pub fn at(listen: SocketAddr) -> ServerSettings {
+        ServerSettings {
+            listen,
+            threads: thread::available_parallelism().map_or(1, usize::from),
+            services: Vec::new(),
+            max_concurrent_streams: 1024,
+            keepalive_interval: Duration::from_secs(30),
+            keepalive_timeout: Duration::from_secs(10),
+            linger: Duration::ZERO,
+            drain: Duration::from_secs(10),
+        }
+    }
+}
+
+/// How a server ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Drained {
+    /// Every call in flight had its answer.
+    InTime,
+    /// Some had not when the time was up.
+    CutShort,
+}
+
+/// Why a server ended by itself.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// The machine refused a thread, a runtime or a listener.
+    #[error("a server thread could not be started: {0}")]
+    Start(#[from] io::Error),
+    /// The transport gave up.
+    #[error("the server failed: {0}")]
+    Transport(#[from] tonic::transport::Error),
+    /// The descriptors of reflection do not fit together: a fault of the build.
+    #[error("reflection could not be built: {0}")]
+    Reflection(#[from] tonic_reflection::server::Error),
+    /// A thread panicked; the message is on stderr.
+    #[error("a server thread panicked")]
+    ThreadDied,
+}
+
+/// A server with its port taken, which does not answer yet.
+#[derive(Debug)]
+pub struct Server {
+    settings: ServerSettings,
+    listeners: Vec<std::net::TcpListener>,
+    address: SocketAddr,
+}
+
+impl Server {
+    /// Takes the port, with one listener for each thread.
+    pub fn bind(settings: ServerSettings) -> io::Result<Server> {
+        if settings.listen.port() != 0 {
+            // Listeners that share a port would share it with another server's as well, unseen: half of the calls would go there.
+            bind_one(settings.listen, false)?;
+        }
+        let first = bind_one(settings.listen, true)?;
+        let address = first.local_addr()?.as_socket().ok_or(io::ErrorKind::AddrNotAvailable)?;
+        let mut sockets = vec![first];
+        while sockets.len() < settings.threads {
+            sockets.push(bind_one(address, true)?);
+        }
+        let listen = |socket: Socket| socket.listen(BACKLOG).map(|()| socket.into());
+        let listeners = sockets.into_iter().map(listen).collect::<io::Result<_>>()?;
+        Ok(Server { settings, listeners, address })
+    }
+
+    /// Where it listens.
+    pub fn local_addr(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Answers until `shutdown` is ready, then drains. `make_routes` is called once for each thread.
+    ///
+    /// Dropping the returned future ends the server as well, only nobody waits for it.
+    pub async fn serve<R>(self, make_routes: R, shutdown: impl Future<Output = ()>) -> Result<Drained, ServeError>
+    where
+        R: Fn() -> Routes + Send + Sync + Clone + 'static,
+    {
+        let Server { settings, listeners, .. } = self;
+        let mut health = Health::not_serving(&settings.services).await;
+        let extras = extras(health.reporter.clone(), &settings.services)?;
+        let (stop, stopped) = watch::channel(());
+        let (end, mut ends) = mpsc::unbounded_channel();
+        for (at, listener) in listeners.into_iter().enumerate() {
+            let (settings, extras, make_routes) = (settings.clone(), extras.clone(), make_routes.clone());
+            let (stopped, end) = (stopped.clone(), end.clone());
+            thread::Builder::new().name(format!("serve-{at}")).spawn(move || {
+                let run = || run(listener, &settings, || extras(make_routes()), stopped);
+                let ended = catch_unwind(AssertUnwindSafe(run)).unwrap_or(Err(ServeError::ThreadDied));
+                let _ = end.send(ended); // nobody listens if the server's future was dropped
+            })?;
+        }
+        drop((end, stopped));
+        health.set(ServingStatus::Serving).await;
+        let first = tokio::select! {
+            () = shutdown => None,
+            ended = ends.recv() => ended, // by itself, which is an error
+        };
+        health.set(ServingStatus::NotServing).await;
+        if first.is_none() {
+            tokio::time::sleep(settings.linger).await;
+        }
+        drop(stop);
+        health.end_watches().await;
+        let mut drained = first.unwrap_or(Ok(Drained::InTime));
+        while let Some(ended) = ends.recv().await {
+            drained = match (drained, ended) {
+                (Err(first), _) | (Ok(_), Err(first)) => Err(first),
+                (Ok(Drained::InTime), Ok(Drained::InTime)) => Ok(Drained::InTime),
+                (Ok(_), Ok(_)) => Ok(Drained::CutShort),
+            };
+        }
+        drained
+    }
+}
+
+fn bind_one(address: SocketAddr, shared: bool) -> io::Result<Socket> {
+    let socket = Socket::new(Domain::for_address(address), socket2::Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_reuse_address(true)?; // a restart need not wait for old connections to be forgotten
+    if shared {
+        socket.set_reuse_port(true)?;
+    }
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into())?;
+    Ok(socket)
+}
+
+/// One thread's life, from its first accept to the end of its drain.
+fn run(
+    listener: std::net::TcpListener,
+    settings: &ServerSettings,
+    make_routes: impl FnOnce() -> Routes,
+    mut stopped: watch::Receiver<()>,
+) -> Result<Drained, ServeError> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let ended = runtime.block_on(async {
+        // tonic sets TCP_NODELAY only on listeners that it binds itself; without it an answer may wait 40 ms.
+        let incoming = TcpIncoming::from(tokio::net::TcpListener::from_std(listener)?).with_nodelay(Some(true));
+        let incoming = incoming.then(|accepted| async {
+            if accepted.is_err() {
+                tokio::time::sleep(ACCEPT_AGAIN_AFTER).await;
+            }
+            accepted
+        });
+        let mut signal = stopped.clone();
+        let serving = tonic::transport::Server::builder()
+            .max_concurrent_streams(settings.max_concurrent_streams)
+            .http2_keepalive_interval(Some(settings.keepalive_interval))
+            .http2_keepalive_timeout(Some(settings.keepalive_timeout))
+            .serve_with_incoming_shutdown(WithDeadline { routes: make_routes().prepare() }, incoming, async move {
+                let _ = signal.changed().await; // an error is the sign: the sender is gone
+            });
+        tokio::select! {
+            ended = serving => ended.map(|()| Drained::InTime).map_err(ServeError::from),
+            () = async {
+                let _ = stopped.changed().await;
+                tokio::time::sleep(settings.drain).await;
+            } => Ok(Drained::CutShort),
+        }
+    });
+    runtime.shutdown_background();
+    ended
+}
+
+/// What grpc.health.v1 says of the server ("") and of each service.
+struct Health {
+    reporter: HealthReporter,
+    names: Vec<String>,
+}
+
+impl Health {
+    async fn not_serving(services: &[String]) -> Health {
+        let names = std::iter::once(String::new()).chain(services.iter().cloned()).collect();
+        let health = Health { reporter: HealthReporter::new(), names };
+        health.set(ServingStatus::NotServing).await;
+        health
+    }
+
+    async fn set(&self, status: ServingStatus) {
+        for name in &self.names {
+            self.reporter.set_service_status(name, status).await;
+        }
+    }
+
+    /// Ends the calls that watch: they would never end by themselves, and a drain would wait for them.
+    async fn end_watches(&mut self) {
+        for name in &self.names {
+            self.reporter.clear_service_status(name).await;
+        }
+    }
+}
+
+/// Adds health and reflection (v1 and v1alpha) to routes.
+fn extras(reporter: HealthReporter, services: &[String]) -> Result<impl Fn(Routes) -> Routes + Clone + Send + 'static, ServeError> {
+    let health = tonic_health::pb::health_server::HealthServer::new(tonic_health::server::HealthService::from_health_reporter(reporter));
+    let builder = || {
+        let builder = tonic_reflection::server::Builder::configure()
+            .register_encoded_file_descriptor_set(floodmark_proto::FILE_DESCRIPTOR_SET)
+            .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+            .with_service_name("grpc.health.v1.Health");
+        services.iter().fold(builder, |builder, name| builder.with_service_name(name))
+    };
+    let (v1, v1alpha) = (builder().build_v1()?, builder().build_v1alpha()?);
+    Ok(move |routes: Routes| routes.add_service(health.clone()).add_service(v1.clone()).add_service(v1alpha.clone()))
+}
+
+#[cfg(test)]
+mod tests;
