@@ -168,7 +168,7 @@ mod tests {
             let mut bytes = Vec::new();
             encode_key(&key, &mut bytes);
             let back = decode_key(&bytes).expect("a key");
-            assert_eq!(back, key.iter().map(|v| v.to_owned()).collect::<Vec<Value>>());
+            assert_eq!(back, key.iter().map(|v| (*v).to_owned()).collect::<Vec<Value>>());
             assert!(bytes > last, "{key:?}");
             last = bytes;
         }

@@ -9,6 +9,7 @@ pub mod expression;
 pub mod key;
 pub mod lookup;
 pub mod schema;
+mod suggest;
 pub mod time;
 pub mod value;
 pub mod window;
