@@ -1,0 +1,3 @@
+//! What is wrong with a file, and the whole message.
+
+use super::*;
