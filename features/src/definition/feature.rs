@@ -37,14 +37,14 @@ pub(super) fn parse<'a>(name: &str, item: &Item<'a>, source: Option<&Source>, pr
     if let (Some(Function::Rate), Some(windows)) = (&function, &windows)
         && let Some(endless) = windows.iter().find(|w| matches!(w, Window::Session { .. } | Window::Lifetime))
     {
-        item.wrong(format!("a rate needs a window of fixed length, found {}; expected rolling, tumbling or sliding", endless.label()), problems);
+        item.wrong(
+            format!("a rate needs a window of fixed length, found {}; expected rolling, tumbling or sliding", endless.label()),
+            problems,
+        );
         return None;
     }
     let schema = &source?.schema;
-    let filter = match fields.get("where") {
-        Some(item) => Some(filter(item, schema, problems)),
-        None => None,
-    };
+    let filter = fields.get("where").map(|item| filter(item, schema, problems));
     let (function_name, column_at) = choice?;
     let column = column(function_name, &column_at, schema, problems)?;
     let kind = output_type(function?, column.map(|at| schema.columns[at].kind));
@@ -62,13 +62,22 @@ pub(super) fn parse<'a>(name: &str, item: &Item<'a>, source: Option<&Source>, pr
         Some(filter) => Some(filter?),
         None => None,
     };
-    Some(Draft { at: item.clone(), name: name.to_owned(), function: function?, column, filter, windows: windows?, delay: delay?, default, kind })
+    Some(Draft {
+        at: item.clone(),
+        name: name.to_owned(),
+        function: function?,
+        column,
+        filter,
+        windows: windows?,
+        delay: delay?,
+        default,
+        kind,
+    })
 }
 
 /// The function with its parameters; those of other functions are refused.
 fn function_of(name: &str, fields: &Fields<'_>, problems: &mut Problems) -> Option<Function> {
-    let parameters =
-        [("k", &["first_k", "last_k", "top_k"][..]), ("q", &["quantile"]), ("exact_up_to", &["distinct"])];
+    let parameters = [("k", &["first_k", "last_k", "top_k"][..]), ("q", &["quantile"]), ("exact_up_to", &["distinct"])];
     let mut fits = true;
     for (key, functions) in parameters {
         match fields.get(key) {
@@ -162,19 +171,14 @@ fn default(item: &Item<'_>, kind: OutputType, problems: &mut Problems) -> Option
 }
 
 fn constant(item: &Item<'_>, kind: Type, problems: &mut Problems) -> Option<Value> {
-    let text = item.scalar();
-    let value = text.and_then(|text| match kind {
+    let value = item.scalar().and_then(|text| match kind {
         Type::Bool => text.parse().ok().map(Value::Bool),
         Type::Int64 => text.parse().ok().map(Value::Int),
         Type::Float64 => text.parse().ok().filter(|x: &f64| x.is_finite()).map(Value::Float),
         Type::String => Some(Value::Str(text.into())),
         Type::Timestamp => Time::parse(text).map(Value::Time),
     });
-    if value.is_none() {
-        let found = text.map_or_else(|| "something else".to_owned(), |text| format!("\"{text}\""));
-        item.wrong(format!("expected a value of type {kind}, which the feature gives, found {found}"), problems);
-    }
-    value
+    value.or_else(|| item.expected(&format!("a value of type {kind}, which the feature gives"), problems))
 }
 
 /// The columns of a source, for `where`.

@@ -79,7 +79,11 @@ pub(super) static SOURCE: Table = Table {
         optional("allowed_lateness", Shape::Duration, "How long after the watermark values may still change. Default 0s."),
         optional("max_future_skew", Shape::Duration, "An event more than this ahead of its append time is rejected. Default 10m."),
         optional("idle_timeout", Shape::Duration, "A caught-up partition is idle after this long. Default 1m."),
-        optional("when_all_idle", Shape::OneOf(&["hold", "advance"]), "What the watermark does when every partition is idle. Default hold."),
+        optional(
+            "when_all_idle",
+            Shape::OneOf(&["hold", "advance"]),
+            "What the watermark does when every partition is idle. Default hold.",
+        ),
         optional("retention", Shape::Duration, "How far back of the watermark values can be asked for. Default: everything is kept."),
     ],
 };
@@ -102,7 +106,11 @@ pub(super) static VIEW: Table = Table {
         optional("keys", Shape::Map(&Shape::Name), "For keys of the entity, the source's column where it has another name."),
         optional("bounds", Shape::OneOf(&["(]", "[)", "[]", "()"]), "Which ends of a rolling window belong to it. Default (]."),
         optional("ttl", Shape::Duration, "A value is EXPIRED if the newest event is older than this."),
-        optional("emit_closed_windows", Shape::FlagOr("discarding"), "Whether tumbling, sliding and session windows are emitted when they close."),
+        optional(
+            "emit_closed_windows",
+            Shape::FlagOr("discarding"),
+            "Whether tumbling, sliding and session windows are emitted when they close.",
+        ),
     ],
 };
 

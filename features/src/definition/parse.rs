@@ -110,7 +110,7 @@ fn with_types(
         }
         None => {
             // A view that is wrong may have been the one to use it.
-            if views.iter().all(|(_, view)| view.is_some()) {
+            if !views.is_empty() && views.iter().all(|(_, view)| view.is_some()) {
                 found.at.wrong("no view uses it, so the types of its keys are unknown; expected a view of it", problems);
             }
             (name, None)

@@ -20,6 +20,8 @@ pub(super) struct Item<'a> {
 pub(super) struct Fields<'a> {
     at: Item<'a>,
     entries: Vec<(&'static str, Item<'a>)>,
+    /// A key was unknown, and this has been told: what seems to be missing may be just that.
+    misspelt: bool,
 }
 
 impl<'a> Item<'a> {
@@ -32,7 +34,8 @@ impl<'a> Item<'a> {
         problems.add(self.line, &self.path, message);
     }
 
-    fn expected<T>(&self, what: &str, problems: &mut Problems) -> Option<T> {
+    /// Something else was expected here.
+    pub(super) fn expected<T>(&self, what: &str, problems: &mut Problems) -> Option<T> {
         self.wrong(format!("expected {what}, found {}", self.node.describe()), problems);
         None
     }
@@ -184,23 +187,26 @@ impl<'a> Item<'a> {
 
     /// A mapping whose keys a table lists; unknown and missing ones are reported.
     pub(super) fn fields(&self, table: &'static Table, problems: &mut Problems) -> Option<Fields<'a>> {
-        let entries = self.entries(&format!("a mapping that defines the {}", table.name), problems)?;
-        let mut known = Vec::new();
+        let example = table.all().next().map_or("", |key| key.name);
+        let entries = self.entries(&format!("a mapping with keys such as {example}"), problems)?;
+        let (mut known, mut meant, mut misspelt) = (Vec::new(), Vec::new(), false);
         for (name, item) in entries {
             match table.all().find(|key| key.name == name) {
                 Some(key) => known.push((key.name, item)),
                 None => {
                     let names: Vec<&str> = table.all().map(|key| key.name).collect();
                     problems.add(item.line, &self.path, suggest::unknown("key", name, &names));
+                    meant.extend(suggest::nearest(name, &names));
+                    misspelt = true;
                 }
             }
         }
         for Key { name, doc, .. } in table.keys.iter().filter(|key| key.required) {
-            if known.iter().all(|(found, _)| found != name) {
+            if known.iter().all(|(found, _)| found != name) && !meant.contains(name) {
                 self.wrong(format!("key \"{name}\" is missing: {doc}"), problems);
             }
         }
-        Some(Fields { at: self.clone(), entries: known })
+        Some(Fields { at: self.clone(), entries: known, misspelt })
     }
 
     /// Columns or fields with their types; `None` if one of them is wrong.
@@ -247,6 +253,7 @@ impl<'a> Fields<'a> {
                 self.at.wrong(format!("both {first} and {second}, expected one {noun}"), problems);
                 None
             }
+            (None, _) if self.misspelt => None,
             (None, _) => {
                 let names: Vec<&str> = keys.iter().map(|key| key.name).collect();
                 self.at.wrong(format!("no {noun}, expected one of {}", names.join(", ")), problems);

@@ -33,9 +33,7 @@ fn window(item: &Item<'_>, problems: &mut Problems) -> Option<Window> {
         _ => {}
     }
     if !item.is_map() {
-        let found = item.scalar().map_or_else(|| "something else".to_owned(), |text| format!("\"{text}\""));
-        item.wrong(format!("expected a window such as 1d, {{ sliding: 1h, every: 5m }} or lifetime, found {found}"), problems);
-        return None;
+        return item.expected("a window such as 1d, { sliding: 1h, every: 5m } or lifetime", problems);
     }
     let fields = item.fields(&WINDOW, problems)?;
     let (kind, length) = fields.choice(&WINDOW, problems)?;
@@ -51,8 +49,9 @@ fn window(item: &Item<'_>, problems: &mut Problems) -> Option<Window> {
                 return None;
             };
             let every_span = every.positive_span(problems)?;
-            if size.micros() / every_span.micros() > MAX_OVERLAP {
-                every.wrong(format!("an event would be in more than {MAX_OVERLAP} windows of {size}, expected a longer distance"), problems);
+            if (size.micros() - 1) / every_span.micros() >= MAX_OVERLAP {
+                every
+                    .wrong(format!("an event would be in more than {MAX_OVERLAP} windows of {size}, expected a longer distance"), problems);
                 return None;
             }
             Window::Sliding { size, every: every_span, offset: offset_below(every_span, &fields, problems)? }

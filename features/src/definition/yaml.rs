@@ -43,7 +43,10 @@ pub(super) fn read(text: &str) -> Result<Option<Node>, Unreadable> {
     for event in Parser::new_from_str(text.trim_start_matches('\u{feff}')) {
         let (event, span) = match event {
             Ok(found) => found,
-            Err(e) => return refuse(e.marker().line(), format!("not YAML: {}", e.info())),
+            Err(e) => {
+                let hint = if e.info().contains("alias") { "; did you mean \"*\" in quotes?" } else { "" };
+                return refuse(e.marker().line(), format!("not YAML: {}{hint}", e.info()));
+            }
         };
         let line = span.start.line();
         let finished = match event {

@@ -320,8 +320,12 @@ impl Checker<'_> {
             return error(format!("unknown function \"{name}\""));
         };
         if arguments.len() < *fewest || arguments.len() > *most {
-            let expected = if fewest == most { fewest.to_string() } else { format!("{fewest} or more") };
-            return error(format!("{name} expected {expected} arguments, found {}", arguments.len()));
+            let expected = match (*fewest, *most) {
+                (1, 1) => "1 argument".to_owned(),
+                (fewest, most) if fewest == most => format!("{fewest} arguments"),
+                (fewest, _) => format!("{fewest} or more arguments"),
+            };
+            return error(format!("expected {expected} in {name}(...), found {}", arguments.len()));
         }
         let mut parts = arguments.into_iter().map(|argument| self.check(argument)).collect::<Checked<Vec<Typed>>>()?;
         let inside = format!("in {name}(...)");
@@ -442,9 +446,7 @@ fn take<const N: usize>(parts: Vec<Typed>) -> [Node; N] {
 /// A column against a literal is its own node, the column first.
 fn compare(comparison: Comparison, left: Node, right: Node) -> Node {
     match (left, right) {
-        (Node::Literal(literal), Node::Input(position)) => {
-            compare(comparison.flipped(), Node::Input(position), Node::Literal(literal))
-        }
+        (Node::Literal(literal), Node::Input(position)) => compare(comparison.flipped(), Node::Input(position), Node::Literal(literal)),
         (Node::Input(position), Node::Literal(Value::Int(i))) => Node::CompareInt(comparison, position, i),
         (Node::Input(position), Node::Literal(Value::Float(x))) => Node::CompareFloat(comparison, position, x),
         (Node::Input(position), Node::Literal(Value::Str(s))) => Node::CompareText(comparison, position, (&*s).into()),

@@ -200,7 +200,7 @@ fn errors_say_what_was_expected() {
     refused("view.last3_7d > 3", "view.last3_7d is a list");
     let functions = FUNCTIONS.map(|signature| signature.name).join(", ");
     refused("sqr(amount)", &format!("unknown function \"sqr\", expected one of {functions}; did you mean \"sqrt\"?"));
-    refused("sqrt(amount, 2)", "sqrt expected 1 arguments, found 2");
+    refused("sqrt(amount, 2)", "expected 1 argument in sqrt(...), found 2");
     refused("sqrt(country)", "expected a number in sqrt(...), found string");
     refused("hour(amount)", "expected timestamp in hour(...), found float64");
     refused("amount = 'a'", "expected a number beside =, found string");

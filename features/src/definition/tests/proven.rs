@@ -108,8 +108,9 @@ t_lifetime float64 14 null"
 
 #[test]
 fn every_kind_of_window() {
-    let definitions = proven(&with_features(
-        "n:
+    let definitions = proven(
+        &with_features(
+            "n:
            count: '*'
            windows:
              - 90m
@@ -118,15 +119,13 @@ fn every_kind_of_window() {
              - { sliding: 1h, every: 2h, offset: -100ms }
              - { session: 30m }
              - lifetime",
-    )
-    .replace("      count", "        count")
-    .replace("      windows", "        windows")
-    .replace("      - ", "          - "));
-    let names: Vec<&str> = definitions.views[0].outputs.iter().map(|output| output.name.as_str()).collect();
-    assert_eq!(
-        names,
-        ["n_1h30m", "n_1d", "n_tumbling_1d_offset_8h", "n_sliding_1h_2h_offset_-100ms", "n_session_30m", "n_lifetime"]
+        )
+        .replace("      count", "        count")
+        .replace("      windows", "        windows")
+        .replace("      - ", "          - "),
     );
+    let names: Vec<&str> = definitions.views[0].outputs.iter().map(|output| output.name.as_str()).collect();
+    assert_eq!(names, ["n_1h30m", "n_1d", "n_tumbling_1d_offset_8h", "n_sliding_1h_2h_offset_-100ms", "n_session_30m", "n_lifetime"]);
 }
 
 #[test]
