@@ -338,3 +338,20 @@ services:
         ],
     );
 }
+
+proptest::proptest! {
+    /// A file with a piece cut out or put elsewhere is read or refused with an error that has a line, never a panic.
+    #[test]
+    fn no_file_is_fatal(from in 0_usize..1_600, length in 0_usize..40, to in 0_usize..1_600) {
+        let mut text: Vec<char> = include_str!("../../../../examples/fraud/floodmark.yaml").chars().skip(330).collect();
+        let end = (from + length).min(text.len());
+        let piece: Vec<char> = text.drain(from.min(end)..end).collect();
+        let at = to.min(text.len());
+        text.splice(at..at, piece);
+        let text: String = text.into_iter().collect();
+        if let Err(found) = Definitions::parse("f.yaml", &text) {
+            proptest::prop_assert!(!found.errors.is_empty(), "{}", text);
+            proptest::prop_assert!(found.errors.iter().all(|error| error.line >= 1 && !error.message.is_empty()), "{}", found);
+        }
+    }
+}
