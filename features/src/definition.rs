@@ -1,9 +1,25 @@
 //! Definitions: sources, entities, views and services, proven as a whole.
 //!
-//! What a user writes is YAML ([`parse`]); what the rest of the house gets is [`Definitions`], in which every name is
+//! What a user writes is YAML ([`Definitions::parse`]); what the rest of the house gets is [`Definitions`], in which every name is
 //! resolved, every type is checked and every number is in range. There is no other way to make one.
 
+mod error;
+mod feature;
+mod fingerprint;
+mod grammar;
+mod json_schema;
+mod parse;
+mod reader;
+mod service;
+mod source;
+mod view;
+mod windows;
+mod yaml;
+
 use std::sync::Arc;
+
+pub use error::{DefinitionError, DefinitionErrors};
+pub use json_schema::json_schema;
 
 use crate::aggregate::Function;
 use crate::expression::Expression;
@@ -235,3 +251,6 @@ impl View {
         crate::row::Layout { types: self.column_types.clone().into(), id_is_text }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -14,6 +14,7 @@ pub mod lookup;
 pub mod row;
 pub mod schema;
 pub mod section;
+mod suggest;
 pub mod time;
 pub mod timeline;
 pub mod value;

@@ -1,0 +1,60 @@
+//! The fingerprint of a view: xxh3 of a canonical text of all that decides what is stored and what a value is worth.
+//!
+//! In it: the source's name, event time, event id, the columns that are kept, out-of-orderness, lateness and future skew
+//! (they decide `visible_from` and what is rejected); the entity's key columns; bounds, ttl, features with function,
+//! filter, windows, delay and default. Not in it: order and presence of columns that the view does not use, retention,
+//! idle settings, closed windows, services, names of view and entity. The text is versioned: when its form changes, so must its first line.
+
+use std::fmt::Write;
+
+use xxhash_rust::xxh3::xxh3_64;
+
+use super::{Source, View};
+use crate::schema::Schema;
+use crate::value::Value;
+
+pub(super) fn of_view(view: &View, source: &Source, keys: &Schema) -> u64 {
+    xxh3_64(canonical(view, source, keys).as_bytes())
+}
+
+fn canonical(view: &View, source: &Source, keys: &Schema) -> String {
+    let column = |at: usize| format!("{:?} {}", source.schema.columns[at].name, source.schema.columns[at].kind);
+    let mut text = String::from("floodmark view 1\n");
+    let mut line = |what: &str, value: String| {
+        // Writing to a String cannot fail.
+        let _ = writeln!(text, "{what} {value}");
+    };
+    line("source", format!("{:?}", source.name));
+    line("event_time", column(source.event_time));
+    line("event_id", source.event_id.map_or_else(|| "-".to_owned(), column));
+    line("max_out_of_orderness", source.max_out_of_orderness.to_string());
+    line("allowed_lateness", source.allowed_lateness.to_string());
+    line("max_future_skew", source.max_future_skew.to_string());
+    for (key, at) in keys.columns.iter().zip(&view.key_columns) {
+        line("key", format!("{:?} = {}", key.name, column(*at)));
+    }
+    line("bounds", format!("{:?}", view.bounds));
+    line("ttl", view.ttl.map_or_else(|| "-".to_owned(), |ttl| ttl.to_string()));
+    for feature in &view.features {
+        let slot = &view.slots[feature.slot];
+        line("feature", format!("{:?} {:?}", feature.name, feature.function));
+        line("  of", slot.column.map_or_else(|| "*".to_owned(), |at| column(view.columns[at])));
+        line("  where", slot.filter.as_ref().map_or_else(|| "-".to_owned(), |filter| filter.to_string()));
+        line("  windows", feature.windows.iter().map(|window| window.label()).collect::<Vec<_>>().join(" "));
+        line("  delay", feature.delay.to_string());
+        line("  default", value_text(&feature.default));
+    }
+    // Types of columns that only a filter reads.
+    for at in &view.columns {
+        line("column", column(*at));
+    }
+    text
+}
+
+fn value_text(value: &Value) -> String {
+    match value {
+        Value::Str(text) => format!("{text:?}"),
+        Value::Float(x) => format!("{x:?}"),
+        other => other.to_string(),
+    }
+}
