@@ -1,7 +1,7 @@
+use floodmark_proto::v1::get_features_request::What;
+use floodmark_store::ReadError;
 use tonic::Code;
 use tonic_types::StatusExt;
-
-use floodmark_store::ReadError;
 
 use super::*;
 use crate::testing::definitions;
