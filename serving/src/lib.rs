@@ -1,6 +1,7 @@
 //! Serving: features by entity key over gRPC, and the server that carries them and whatever else is routed to it.
 //!
-//! A request walks `deadline` → `service` (what is asked: `plan`; names to places: `places`; values: `wire`) → `Store::read`.
+//! A call walks `deadline` → `service` → `service::asked` (what is looked up: `plan`; which name stands where: `places`;
+//! values: `wire`) → `Store::read` → `wire`, or ends as a `refusal`.
 
 pub mod client;
 mod deadline;

@@ -19,7 +19,7 @@ const NAME_SHOWN: usize = 80;
 /// Messages list at most this many names that would have been right.
 const NAMES_LISTED: usize = 40;
 
-/// Why a look-up is refused. Boxed parts are on the path of errors only.
+/// Why a look-up is refused; one variant for each thing that the caller would put right.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Refusal {
     #[error("say what to look up: service or features")]

@@ -1,5 +1,5 @@
-//! Between the messages of `floodmark.v1` and the types of the core. Beside the service and the client, no other file
-//! knows generated types.
+//! Between the messages of `floodmark.v1` and the types of the core. Beside the service and the client, nothing else
+//! here knows generated types.
 
 use floodmark_features::definition::OutputType;
 use floodmark_features::lookup::{Answer, Cell, Status};

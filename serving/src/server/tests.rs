@@ -11,7 +11,7 @@ use tonic_health::pb::health_client::HealthClient;
 use super::*;
 use crate::client::{Client, ClientError, Question};
 use crate::service::Features;
-use crate::testing::definitions;
+use crate::testing::{TEXT, definitions};
 
 const WAIT: Duration = Duration::from_secs(5);
 
@@ -35,7 +35,9 @@ fn settings() -> ServerSettings {
 fn start(settings: ServerSettings) -> Running {
     let server = Server::bind(settings).expect("a free port");
     let address = server.local_addr().to_string();
-    let store = Arc::new(Store::stub(definitions()));
+    let directory = tempfile::tempdir().expect("a directory");
+    let store = Store::open(directory.path(), definitions(), TEXT, floodmark_store::Settings::default()).expect("a store");
+    let store = Arc::new(store);
     let (stop, stopped) = oneshot::channel();
     let routes = move || Routes::new(Features::new(store.clone()).into_service(1 << 20));
     let ended = tokio::spawn(server.serve(routes, async {
@@ -144,9 +146,8 @@ async fn the_client_says_what_is_wrong() {
     let mut get = async |service: &str, text: &str| {
         let values = pairs(text);
         let question = Question { service, values: &values, ..Question::default() };
-        client.get(&question, WAIT).await.expect_err("the stub store knows nothing").to_string()
+        client.get(&question, WAIT).await.expect_err("a refusal").to_string()
     };
-    assert_eq!(get("fraud", "customer_id=5 terminal_id=a amount=1").await, "the store could not be read: not written yet status=INTERNAL");
     assert_eq!(get("frad", "").await, "no such service, did you mean fraud? service=frad status=NOT_FOUND");
     assert_eq!(
         get("fraud", "terminal_id=a").await,

@@ -1,7 +1,7 @@
+use floodmark_proto::v1::get_features_request::What;
+use floodmark_store::ReadError;
 use tonic::Code;
 use tonic_types::StatusExt;
-
-use floodmark_store::ReadError;
 
 use super::*;
 use crate::testing::definitions;
@@ -57,7 +57,7 @@ fn ask(request: &v1::GetFeaturesRequest) -> Result<String, Refusal> {
         let own = asked.own_event(at, row)?;
         let as_of = asked.as_of(at, row, own.as_ref(), Time::from_micros(1_000))?;
         let own = own.map(|o| format!(" own={}@{} {:?}", o.id, o.time.micros(), o.fields)).unwrap_or_default();
-        let values: Vec<String> = values.into_iter().map(|v| ValueRef::to_owned(v).to_string()).collect();
+        let values: Vec<String> = values.into_iter().map(|v| ValueRef::to_value(v).to_string()).collect();
         lines.push(format!("{} @{}{own}", values.join(" "), as_of.micros()));
     }
     Ok(lines.join("; "))
@@ -235,7 +235,7 @@ fn what_the_store_refuses_has_a_code_of_its_own() {
     assert_eq!(early.code(), Code::OutOfRange);
     assert_eq!(early.get_details_error_info().expect("info").metadata["oldest"], "1970-01-01T00:00:00.000000Z");
     assert_eq!(status(ReadError::VersionInFuture { version: 9, newest: 8 }).code(), Code::FailedPrecondition);
-    assert_eq!(status(ReadError::Storage("disk".to_owned())).code(), Code::Internal);
+    assert_eq!(status(ReadError::Storage(floodmark_features::codec::Damaged { what: "disk" }.into())).code(), Code::Internal);
 }
 
 #[test]
