@@ -1,11 +1,18 @@
 //! The way in: sources, decoding, and what could not be read.
 //!
 //! Reading order: [`source`] (a file's events in arrival order), [`columns`] (rows become a batch), [`reject`] (why a record
-//! was not taken), [`payload`] (a record as text).
+//! was not taken), [`payload`] (a record as text), [`router`] (a batch becomes routed events), [`replay`] and [`writer`] (files and
+//! producers through the pipeline), [`push`] (producers over gRPC).
 
+pub mod clock;
 pub mod columns;
 mod field;
 pub mod offsets;
 pub mod payload;
+pub mod push;
 pub mod reject;
+pub mod replay;
+pub mod router;
 pub mod source;
+mod stages;
+pub mod writer;

@@ -69,6 +69,8 @@ pub struct BatchReport {
     pub version: u64,
     /// What became of its events.
     pub tally: Tally,
+    /// The records that were refused.
+    pub rejects: Vec<RejectedRecord>,
 }
 
 impl Tally {
@@ -196,7 +198,7 @@ impl Store {
         let tally = self.tally_of(batch.source, note, &mut outputs);
         let watermark = self.writer.lock().progress[batch.source].watermark();
         self.publish_tally(version, batch.source, watermark, &tally, outputs);
-        BatchReport { version, tally }
+        BatchReport { version, tally, rejects: batch.rejects.clone() }
     }
 
     pub(crate) fn publish_tally(&self, version: u64, source: usize, watermark: Time, tally: &Tally, outputs: Vec<Outputs>) {
