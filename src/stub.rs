@@ -1,4 +1,4 @@
-//! Stands in for `floodmark_serving::training` until it lands: the same names, and an error that says so.
+//! Stands in for `floodmark_serving::training` until it lands: the same names and signatures, and an error that says so.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -6,7 +6,7 @@ use std::sync::Arc;
 use floodmark_features::lookup::{Lookup, Mode};
 use floodmark_store::Store;
 
-/// What to make a training set of.
+/// What to build.
 #[derive(Clone, Debug)]
 #[allow(dead_code)]
 pub(crate) struct TrainingRequest {
@@ -21,12 +21,21 @@ pub(crate) struct TrainingRequest {
     pub(crate) statuses: bool,
 }
 
-/// What came of it.
+/// How far it has come.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Progress {
+    pub(crate) done: u64,
+    pub(crate) rows: u64,
+}
+
+/// What was built.
 #[derive(Clone, Debug)]
 pub(crate) struct TrainingSummary {
     pub(crate) rows: u64,
+    pub(crate) rows_without_key: u64,
+    pub(crate) features: usize,
     pub(crate) version: u64,
-    pub(crate) seconds: f64,
+    pub(crate) missing_request_fields: Vec<String>,
 }
 
 /// Why there is none.
@@ -39,7 +48,7 @@ pub(crate) enum TrainingError {
 pub(crate) fn write_training_set(
     _store: &Store,
     _request: &TrainingRequest,
-    _watch: &mut dyn FnMut(u64, u64),
+    _watch: &(dyn Fn(Progress) + Sync),
 ) -> Result<TrainingSummary, TrainingError> {
     Err(TrainingError::NotBuilt)
 }

@@ -1,11 +1,12 @@
 //! `floodmark training-set`: features beside labels, each row as of its own time.
 
-use std::io::Write;
+use std::io::{self, Write};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Instant;
 
 use floodmark_features::lookup::{Lookup, Mode};
-use serde_json::json;
+use serde::Serialize;
 
 use super::get::service_named;
 use crate::failure::Failure;
@@ -86,26 +87,56 @@ pub(crate) fn run(args: &Args, json: bool) -> Result<(), Failure> {
         threads: args.threads.map_or_else(cores, usize::from),
         statuses: args.statuses,
     };
+    let began = Instant::now();
     let bar = Bar::new("training set");
-    let summary = write_training_set(&store, &request, &mut |done, total| bar.at(done, total))?;
+    let summary = write_training_set(&store, &request, &|progress| bar.at(progress.done, progress.rows))?;
     drop(bar);
-    let rate = if summary.seconds > 0.0 { summary.rows as f64 / summary.seconds } else { 0.0 };
+    let seconds = began.elapsed().as_secs_f64();
+    let report = Report {
+        rows: summary.rows,
+        rows_without_key: summary.rows_without_key,
+        features: summary.features,
+        version: summary.version,
+        seconds,
+        rows_per_second: if seconds > 0.0 { summary.rows as f64 / seconds } else { 0.0 },
+        missing_request_fields: summary.missing_request_fields,
+        out: args.out.clone(),
+    };
     let mut out = stdout();
     match json {
-        true => json_line(
-            &mut out,
-            &json!({ "rows": summary.rows, "version": summary.version, "seconds": summary.seconds, "rows_per_second": rate, "out": args.out }),
-        )?,
-        false => writeln!(
-            out,
-            "{} rows at version {} in {:.2} s, {rate:.0} rows a second: {}",
-            summary.rows,
-            summary.version,
-            summary.seconds,
-            args.out.display()
-        )?,
+        true => json_line(&mut out, &report)?,
+        false => report.print(&mut out)?,
     }
     Ok(out.flush()?)
+}
+
+/// What came of it.
+#[derive(Serialize)]
+struct Report {
+    rows: u64,
+    rows_without_key: u64,
+    features: usize,
+    version: u64,
+    seconds: f64,
+    rows_per_second: f64,
+    missing_request_fields: Vec<String>,
+    out: PathBuf,
+}
+
+impl Report {
+    fn print(&self, out: &mut impl Write) -> io::Result<()> {
+        let Report { rows, features, version, seconds, rows_per_second, .. } = self;
+        writeln!(out, "{rows} rows with {features} features at version {version}: {}", self.out.display())?;
+        writeln!(out, "{seconds:.2} s, {rows_per_second:.0} rows a second")?;
+        if self.rows_without_key > 0 {
+            writeln!(out, "{} rows have no key or no time, so some of their features are null.", self.rows_without_key)?;
+        }
+        if !self.missing_request_fields.is_empty() {
+            let missing = self.missing_request_fields.join(" ");
+            writeln!(out, "The spine lacks request fields, so what is derived from them is null: {missing}")?;
+        }
+        Ok(())
+    }
 }
 
 pub(super) fn cores() -> usize {
