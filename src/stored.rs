@@ -28,8 +28,7 @@ pub(crate) struct StoreArgs {
 impl StoreArgs {
     /// Opens the store, or makes it.
     pub(crate) fn open(&self) -> Result<Arc<Store>, Failure> {
-        let settings =
-            Settings { memory_budget: (self.memory as usize) << 20, partitions: self.partitions, ..Settings::default() };
+        let settings = Settings { memory_budget: (self.memory as usize) << 20, partitions: self.partitions, ..Settings::default() };
         open(&self.store, &read_definitions(&self.definitions)?, settings)
     }
 }

@@ -188,9 +188,7 @@ fn counted<'e>(frame: &Frame, events: &'e [Seen], as_of: Time) -> Vec<&'e Seen> 
     let t = as_of.micros();
     let until = t - frame.delay.micros();
     match frame.window {
-        Window::Rolling { size } => {
-            events.iter().filter(|e| e.time > until - size.micros() && e.time <= until && e.visible <= t).collect()
-        }
+        Window::Rolling { size } => events.iter().filter(|e| e.time > until - size.micros() && e.time <= until && e.visible <= t).collect(),
         Window::Lifetime => events.iter().filter(|e| e.time <= until && e.visible <= t).collect(),
         Window::Session { gap } => {
             let mut session = Vec::new();

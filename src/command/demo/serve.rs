@@ -10,9 +10,9 @@ use floodmark_serving::server::Server;
 use floodmark_store::Store;
 use tokio::sync::oneshot;
 
+use super::SERVICE;
 use super::recount::Recount;
 use super::world::Sample;
-use super::SERVICE;
 use crate::command::up;
 use crate::failure::Failure;
 
@@ -88,8 +88,7 @@ async fn ask(address: &str, samples: &[Sample], recount: &Recount<'_>) -> Result
     let mut client = Client::connect(address).await?;
     let mut served = Served::default();
     for sample in samples {
-        let values =
-            [("customer_id".to_owned(), sample.customer.to_string()), ("terminal_id".to_owned(), sample.terminal.to_string())];
+        let values = [("customer_id".to_owned(), sample.customer.to_string()), ("terminal_id".to_owned(), sample.terminal.to_string())];
         let question = Question { service: SERVICE, values: &values, as_of: Some(sample.as_of), version: None };
         let began = Instant::now();
         let row = client.get(&question, TIMEOUT).await?;

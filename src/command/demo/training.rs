@@ -13,10 +13,10 @@ use floodmark_features::value::Value;
 use floodmark_store::Store;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReader;
 
+use super::SERVICE;
 use super::recount::Recount;
 use super::serve::Compared;
 use super::world::{Sample, World};
-use super::SERVICE;
 use crate::command::get::service_named;
 use crate::command::training_set::cores;
 use crate::failure::Failure;
@@ -62,7 +62,8 @@ pub(super) fn build(store: &Arc<Store>, world: &World, directory: &Path, recount
 
 /// The transactions as they were made, nothing lost.
 fn labels(world: &World) -> Vec<Arrival> {
-    let arrival = |t: &crate::simulator::Transaction| Arrival { at: t.tx_datetime, transaction: t.clone(), lost_customer: false, lost_amount: false };
+    let arrival =
+        |t: &crate::simulator::Transaction| Arrival { at: t.tx_datetime, transaction: t.clone(), lost_customer: false, lost_amount: false };
     world.transactions().iter().map(arrival).collect()
 }
 

@@ -78,7 +78,8 @@ impl World {
             let transaction = chance.pick(&self.transactions);
             let near = Time::from_micros(transaction.tx_datetime);
             // Half of them at the very instant of a transaction, where the ends of windows are.
-            let as_of = if chance.uniform(0.0, 1.0) < 0.5 { near } else { Time::from_micros(chance.uniform(first - WEEK, last + WEEK) as i64) };
+            let as_of =
+                if chance.uniform(0.0, 1.0) < 0.5 { near } else { Time::from_micros(chance.uniform(first - WEEK, last + WEEK) as i64) };
             Sample { customer: transaction.customer_id, terminal: transaction.terminal_id, as_of }
         };
         (0..count).map(sample).collect()
