@@ -12,9 +12,9 @@ mod population;
 use std::collections::BTreeMap;
 
 pub(crate) use arrival::{Arrival, Disorder, disorder};
+pub(crate) use chance::Chance;
 pub(crate) use files::{write_json_lines, write_parquet};
 
-use chance::Chance;
 use population::{Customer, Population};
 
 /// Microseconds of a day.

@@ -5,12 +5,12 @@
 
 /// A generator of random numbers.
 #[derive(Clone, Debug)]
-pub(super) struct Chance {
+pub(crate) struct Chance {
     state: [u64; 4],
 }
 
 impl Chance {
-    pub(super) fn new(seed: u64) -> Chance {
+    pub(crate) fn new(seed: u64) -> Chance {
         let mut mix = seed;
         let mut next = || {
             mix = mix.wrapping_add(0x9e37_79b9_7f4a_7c15);
@@ -45,7 +45,7 @@ impl Chance {
     }
 
     /// Even over `[from, to)`.
-    pub(super) fn uniform(&mut self, from: f64, to: f64) -> f64 {
+    pub(crate) fn uniform(&mut self, from: f64, to: f64) -> f64 {
         from + (to - from) * self.unit()
     }
 
@@ -55,7 +55,7 @@ impl Chance {
     }
 
     /// One of a list that is not empty.
-    pub(super) fn pick<'a, T>(&mut self, list: &'a [T]) -> &'a T {
+    pub(crate) fn pick<'a, T>(&mut self, list: &'a [T]) -> &'a T {
         &list[self.below(list.len())]
     }
 

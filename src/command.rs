@@ -1,0 +1,59 @@
+//! The commands, one a file.
+
+mod check;
+mod definitions;
+mod demo;
+mod get;
+mod late;
+mod rejects;
+mod replay;
+mod training_set;
+mod up;
+mod windows;
+
+use clap::Subcommand;
+
+use crate::failure::Failure;
+
+/// What can be done.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// The whole story on one machine in a minute: events in, features out, a recount that must agree.
+    Demo(demo::Args),
+    /// Validates a definition file and lists what it defines.
+    Check(check::Args),
+    /// Prints the definition file that a store was made with.
+    Definitions(definitions::Args),
+    /// Takes files (Parquet, CSV, JSON lines) into a store.
+    Replay(replay::Args),
+    /// Takes events in and serves features, in one process.
+    Up(up::Args),
+    /// Looks up the features of one entity.
+    Get(get::Args),
+    /// Adds features to a table of labels, each row as of its own time.
+    TrainingSet(training_set::Args),
+    /// Prints the events that missed final values.
+    Late(late::Args),
+    /// Prints the records that were refused.
+    Rejects(rejects::Args),
+    /// Prints the windows that have closed.
+    Windows(windows::Args),
+}
+
+impl Command {
+    /// Does it.
+    pub(crate) fn run(self, json: bool) -> Result<(), Failure> {
+        match self {
+            Command::Demo(args) => demo::run(&args, json),
+            Command::Check(args) => check::run(&args, json),
+            Command::Definitions(args) => definitions::run(&args, json),
+            Command::Replay(args) => replay::run(&args, json),
+            Command::Up(args) => up::run(&args, json),
+            Command::Get(args) => get::run(&args, json),
+            Command::TrainingSet(args) => training_set::run(&args, json),
+            Command::Late(args) => late::run(&args, json),
+            Command::Rejects(args) => rejects::run(&args, json),
+            Command::Windows(args) => windows::run(&args, json),
+        }
+    }
+}

@@ -1,0 +1,185 @@
+//! `floodmark up`: events in and features out, in one process, until a signal.
+//!
+//! Files are taken in first, as `replay` does; then the server answers, and producers push. On SIGINT or SIGTERM the producers
+//! are asked to stop, calls in flight have their answers, and the writer finishes with a checkpoint.
+
+use std::io::{self, Write};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use floodmark_ingest::push::Push;
+use floodmark_ingest::replay::Input;
+use floodmark_ingest::writer::{self, Handle, WriterError};
+use floodmark_serving::server::{Drained, Server, ServerSettings};
+use floodmark_serving::service::Features;
+use floodmark_store::Store;
+use serde::Serialize;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::oneshot;
+use tonic::service::Routes;
+
+use super::replay;
+use crate::failure::Failure;
+use crate::output::{json_line, stdout};
+use crate::stored::StoreArgs;
+
+const EXAMPLE: &str = "EXAMPLES:
+  floodmark up --definitions floodmark.yaml --store state
+  floodmark up --definitions floodmark.yaml --store state --listen 127.0.0.1:0 --json transactions=history.parquet
+
+Pushing (floodmark.v1.PushService) is always on. A file is taken in to its end before the first answer. SIGINT and SIGTERM end
+the server in order: what was acknowledged is kept, and so it is after kill -9.";
+
+/// A request for features may have so many bytes.
+const MAX_REQUEST: usize = 4 << 20;
+/// A pushed batch may have so many bytes.
+const MAX_PUSH: usize = 64 << 20;
+
+/// What to take in, and where to answer.
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLE)]
+pub(crate) struct Args {
+    #[command(flatten)]
+    store: StoreArgs,
+    /// Where to answer gRPC; port 0 picks a free one.
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:7070")]
+    listen: SocketAddr,
+    /// Threads that serve, each with its own listener; all cores if not said.
+    #[arg(long, value_parser = clap::value_parser!(u16).range(1..))]
+    threads: Option<u16>,
+    /// When told to end, goes on accepting for so many seconds with health at NOT_SERVING, for load balancers.
+    #[arg(long, value_name = "SECONDS", default_value_t = 0)]
+    linger: u64,
+    /// A source and a file of its events, or `SOURCE=push`, which is always on.
+    #[arg(value_name = "SOURCE=URL", value_parser = replay::input)]
+    inputs: Vec<Input>,
+}
+
+/// Where it answers: the first line on stdout.
+#[derive(Serialize)]
+struct Addresses {
+    grpc: String,
+}
+
+pub(crate) fn run(args: &Args, json: bool) -> Result<(), Failure> {
+    let store = args.store.open()?;
+    let mut settings = settings(args.listen);
+    settings.threads = args.threads.map_or(settings.threads, usize::from);
+    settings.linger = Duration::from_secs(args.linger);
+    // The port is taken first: if it is in use, no file need be read to learn it.
+    let server = Server::bind(settings).map_err(|error| Failure::failed(format!("cannot listen: {error}. address={}", args.listen)))?;
+    let files: Vec<Input> = args.inputs.iter().filter(|input| !is_push(input)).cloned().collect();
+    known_sources(&store, &args.inputs)?;
+    if !files.is_empty() {
+        replay::take(&store, &files)?;
+    }
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let (handle, writer) = writer::spawn(store.clone());
+    let drained = runtime.block_on(serve(server, store, handle, writer, json))?;
+    match drained {
+        Drained::InTime => Ok(()),
+        Drained::CutShort => Err(Failure::failed("some calls were cut short: they took longer than the drain allows")),
+    }
+}
+
+fn is_push(input: &Input) -> bool {
+    input.path.as_os_str() == "push"
+}
+
+fn known_sources(store: &Store, inputs: &[Input]) -> Result<(), Failure> {
+    match inputs.iter().find(|input| store.definitions().source(&input.source).is_none()) {
+        Some(input) => {
+            let known: Vec<&str> = store.definitions().sources.iter().map(|s| s.name.as_str()).collect();
+            Err(Failure::usage(format!("no source has this name. source={} known={}", input.source, known.join(","))))
+        }
+        None => Ok(()),
+    }
+}
+
+/// The server's settings, with the names of what it serves.
+pub(super) fn settings(listen: SocketAddr) -> ServerSettings {
+    ServerSettings { services: vec![Features::NAME.to_owned(), Push::NAME.to_owned()], ..ServerSettings::at(listen) }
+}
+
+/// What one thread of the server answers.
+pub(super) fn routes(store: &Arc<Store>, handle: &Handle) -> Routes {
+    Routes::new(Features::new(store.clone()).into_service(MAX_REQUEST)).add_service(Push::new(handle.clone()).into_service(MAX_PUSH))
+}
+
+async fn serve(
+    server: Server,
+    store: Arc<Store>,
+    handle: Handle,
+    writer: JoinHandle<Result<(), WriterError>>,
+    json: bool,
+) -> Result<Drained, Failure> {
+    let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+    let address = server.local_addr();
+    let mut written = watch(writer);
+    let make_routes = {
+        let handle = handle.clone();
+        move || routes(&store, &handle)
+    };
+    let until_told = async {
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+            // The writer has died: nothing pushed would be kept, so nothing is served either.
+            () = written.ended() => {}
+        }
+        handle.stop_taking();
+    };
+    // The server's first turn starts its threads; then it answers, and that is said.
+    let (drained, announced) = tokio::join!(biased; server.serve(make_routes, until_told), async { announce(address, json) });
+    // Nobody may be waiting for the first line: that is no reason to have stopped.
+    let _ = announced;
+    handle.close();
+    written.result().await?;
+    Ok(drained?)
+}
+
+fn announce(address: SocketAddr, json: bool) -> io::Result<()> {
+    let mut out = stdout();
+    match json {
+        true => json_line(&mut out, &Addresses { grpc: address.to_string() })?,
+        false => writeln!(out, "floodmark answers gRPC on {address}; stop it with Ctrl-C.")?,
+    }
+    out.flush()
+}
+
+/// The writer's end, to be waited for without blocking.
+struct Written {
+    ended: oneshot::Receiver<Result<(), Failure>>,
+    result: Option<Result<(), Failure>>,
+}
+
+fn watch(writer: JoinHandle<Result<(), WriterError>>) -> Written {
+    let (tell, ended) = oneshot::channel();
+    std::thread::spawn(move || {
+        let result = match writer.join() {
+            Ok(result) => result.map_err(Failure::from),
+            Err(_) => Err(Failure::failed("the writer panicked; what was acknowledged is kept")),
+        };
+        // Nobody listens if the command has failed already.
+        let _ = tell.send(result);
+    });
+    Written { ended, result: None }
+}
+
+impl Written {
+    /// The writer has ended.
+    async fn ended(&mut self) {
+        if self.result.is_none() {
+            let gone = |_| Err(Failure::failed("the writer is gone"));
+            self.result = Some((&mut self.ended).await.unwrap_or_else(gone));
+        }
+    }
+
+    /// How the writer ended.
+    async fn result(mut self) -> Result<(), Failure> {
+        self.ended().await;
+        self.result.unwrap_or(Ok(()))
+    }
+}

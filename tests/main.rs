@@ -1,0 +1,4 @@
+//! The tests of the whole: one binary, one module for each question.
+#![allow(clippy::unwrap_used)]
+
+mod tidy;
