@@ -1,0 +1,5 @@
+//! The tests of the whole: one binary, one module for each question.
+#![allow(clippy::unwrap_used)]
+
+mod harness;
+mod window_cases;
