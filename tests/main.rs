@@ -1,5 +1,6 @@
 //! The tests of the whole: one binary, one module for each question.
 #![allow(clippy::unwrap_used)]
 
+mod flink;
 mod harness;
 mod window_cases;
