@@ -3,4 +3,5 @@
 
 mod flink;
 mod harness;
+mod kernel;
 mod window_cases;
