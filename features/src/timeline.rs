@@ -234,10 +234,20 @@ impl Timeline {
         found
     }
 
-    /// Where the session that is open as of `to` starts: the earliest event from which each neighbour is less than `gap` away,
-    /// up to `to`; `None` if the last known event is `gap` or more before `to`. `own` is an event that counts whether or not it is stored.
-    pub fn session_start(&self, to: Time, before: Option<&EventId>, own: Option<Time>, gap: Span, cut: Cut, layout: &Layout) -> Option<Time> {
-        let mut chain = Chain { reached: to, started: false, gap, own };
+    /// Where the session that is open at `at` starts, made of events up to `to`: the earliest event from which each neighbour is less
+    /// than `gap` away, up to `at`; `None` if the last known event is `gap` or more before `at`. `own` is an event that counts
+    /// whether or not it is stored.
+    pub fn session_start(
+        &self,
+        at: Time,
+        to: Time,
+        before: Option<&EventId>,
+        own: Option<Time>,
+        gap: Span,
+        cut: Cut,
+        layout: &Layout,
+    ) -> Option<Time> {
+        let mut chain = Chain { reached: at, started: false, gap, own };
         if let Some(root) = &self.root {
             let range = Range { from: Time::NONE, after: None, to, before };
             root.walk_back(&range, cut, layout, &mut |times| chain.extend(times));
