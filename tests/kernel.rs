@@ -58,7 +58,7 @@ struct View {
 }
 
 /// What arrives: by how much it is late against the newest so far, partition, key, and what it says.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 struct Arrival {
     step: i64,
     behind: i64,
@@ -70,6 +70,14 @@ struct Arrival {
     x: Option<i64>,
     s: Option<u8>,
     b: bool,
+}
+
+/// On one line.
+impl std::fmt::Debug for Arrival {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Arrival { step, behind, partition, key, repeats, i, x, s, b } = self;
+        write!(f, "+{step} -{behind} partition {partition} key {key} repeats {} i {i:?} x {x:?} s {s:?} b {b}", repeats.is_some())
+    }
 }
 
 /// A read: of which key, where between the first and the last event time, at which version, for what.
@@ -523,8 +531,13 @@ fn check_batching(case: &Case) -> Result<(), TestCaseError> {
     Ok(())
 }
 
+/// So many cases of each property, unless `PROPTEST_CASES` says otherwise.
+fn cases(n: u32) -> ProptestConfig {
+    ProptestConfig { cases: n, failure_persistence: None, max_shrink_iters: 2000, ..ProptestConfig::default() }
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 300, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(cases(300))]
 
     #[test]
     fn agrees_with_the_rules(case in case(1..60, 3)) {
@@ -543,7 +556,7 @@ proptest! {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 12, failure_persistence: None, max_shrink_iters: 200, ..ProptestConfig::default() })]
+    #![proptest_config(cases(12))]
 
     #[test]
     fn long_timelines_agree_with_the_rules(case in case(300..1000, 1)) {

@@ -405,9 +405,9 @@ impl EnginePlan {
                     state.open.judge_session(view_plan.view, &self.emits[view_plan.view], frame, event)
                 },
                 Window::Session { gap } => {
-                    let until = event.visible_from() - frame.delay;
                     let timeline = &state.timelines[view_plan.place];
-                    Countable::if_still(timeline.session_may_count(event.time(), until, gap, event.layout))
+                    let with_end = frame.bounds.includes_end();
+                    Countable::if_still(timeline.session_may_count(event.time(), event.visible_from(), frame.delay, with_end, gap, event.layout))
                 }
                 _ => grid_or_rolling(frame, event),
             });

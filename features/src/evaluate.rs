@@ -198,11 +198,12 @@ impl<'a> Reader<'a> {
             return Some(extent);
         }
         let Window::Session { gap } = output.frame.window else { return None };
-        let to = output.frame.last_instant(self.moment.as_of - output.frame.delay);
+        let at = self.moment.as_of - output.frame.delay;
+        let to = output.frame.last_instant(at);
         let own = self.moment.own.filter(|own| !own.event.exclude && own.event.time <= to);
         let before = self.id_limit(to);
         let cut = self.cut(self.moment.as_of);
-        let from = self.timeline.session_start(to, before, own.map(|own| own.event.time), gap, cut, self.layout)?;
+        let from = self.timeline.session_start(at, to, before, own.map(|own| own.event.time), gap, cut, self.layout)?;
         Some(Extent { from, to, visible: self.moment.as_of })
     }
 

@@ -234,10 +234,20 @@ impl Timeline {
         found
     }
 
-    /// Where the session that is open as of `to` starts: the earliest event from which each neighbour is less than `gap` away,
-    /// up to `to`; `None` if the last known event is `gap` or more before `to`. `own` is an event that counts whether or not it is stored.
-    pub fn session_start(&self, to: Time, before: Option<&EventId>, own: Option<Time>, gap: Span, cut: Cut, layout: &Layout) -> Option<Time> {
-        let mut chain = Chain { reached: to, started: false, gap, own };
+    /// Where the session that is open at `at` starts, made of events up to `to`: the earliest event from which each neighbour is less
+    /// than `gap` away, up to `at`; `None` if the last known event is `gap` or more before `at`. `own` is an event that counts
+    /// whether or not it is stored.
+    pub fn session_start(
+        &self,
+        at: Time,
+        to: Time,
+        before: Option<&EventId>,
+        own: Option<Time>,
+        gap: Span,
+        cut: Cut,
+        layout: &Layout,
+    ) -> Option<Time> {
+        let mut chain = Chain { reached: at, started: false, gap, own };
         if let Some(root) = &self.root {
             let range = Range { from: Time::NONE, after: None, to, before };
             root.walk_back(&range, cut, layout, &mut |times| chain.extend(times));
@@ -246,14 +256,22 @@ impl Timeline {
         chain.started.then_some(chain.reached)
     }
 
-    /// Whether some session as of some later time can hold an event at `at` that counts from `visible_from` on: whether the chain
-    /// of neighbours less than `gap` apart that starts at `at` reaches a session still open then (T10).
-    pub fn session_may_count(&self, at: Time, visible_from: Time, gap: Span, layout: &Layout) -> bool {
-        let mut chain = ForwardChain { reached: at, visible: visible_from, gap, broken: false, open: false };
-        chain.judge();
-        let range = Range { from: at, after: None, to: visible_from, before: None };
-        self.visit(&range, NOTHING_WHOLESALE, &[], layout, &mut chain);
-        chain.open
+    /// Whether the session that is open as of some time from `visible_from` on can hold an event at `at` (T10). As of `t` that is the
+    /// session open at `t - delay`, made of what is visible at `t`, up to that instant (`with_end`) or before it.
+    pub fn session_may_count(&self, at: Time, visible_from: Time, delay: Span, with_end: bool, gap: Span, layout: &Layout) -> bool {
+        let first = at + delay;
+        let mut next = Some(visible_from.max(if with_end { first } else { first.next_tick() }));
+        while let Some(t) = next {
+            let to = if with_end { t - delay } else { (t - delay).previous_tick() };
+            let mut chain = ForwardChain { reached: at, t, until: t - delay, gap, broken: false, next: None };
+            self.visit(&Range { from: at, after: None, to, before: None }, NOTHING_WHOLESALE, &[], layout, &mut chain);
+            if chain.is_open() {
+                return true;
+            }
+            // Only something that becomes visible later can still close a gap.
+            next = chain.next;
+        }
+        false
     }
 
     /// Memory in use, in bytes.
@@ -749,19 +767,21 @@ impl Chain {
 /// A cut that no node passes as a whole, so that a sink sees every row.
 const NOTHING_WHOLESALE: Cut = Cut { visible: Time::NONE, version: 0 };
 
-/// Neighbours less than `gap` apart, towards the future.
+/// Neighbours less than `gap` apart, towards the future, as of `t`.
 struct ForwardChain {
     reached: Time,
-    /// From when on everything in the chain is visible.
-    visible: Time,
+    t: Time,
+    /// The session has to be open then.
+    until: Time,
     gap: Span,
     broken: bool,
-    open: bool,
+    /// When the first of the neighbours passed over becomes visible.
+    next: Option<Time>,
 }
 
 impl ForwardChain {
-    fn judge(&mut self) {
-        self.open |= self.visible <= (self.reached + self.gap).previous_tick();
+    fn is_open(&self) -> bool {
+        self.until.since(self.reached) < self.gap
     }
 }
 
@@ -771,13 +791,15 @@ impl Sink for ForwardChain {
     fn rows(&mut self, rows: Rows<'_>, _: Option<Cut>) {
         for row in rows.iter() {
             self.broken |= row.time().since(self.reached) >= self.gap;
-            if self.broken || self.open {
+            if self.broken || self.is_open() {
                 return;
             }
-            self.reached = row.time();
-            self.visible = self.visible.max(row.visible_from());
-            self.judge();
+            let visible = row.visible_from();
+            if visible <= self.t {
+                self.reached = row.time();
+            } else {
+                self.next = Some(self.next.map_or(visible, |next| next.min(visible)));
+            }
         }
     }
 }
-

@@ -206,7 +206,7 @@ impl Store {
 
 /// Where the events that can be forgotten end: never inside a session that reaches beyond.
 fn horizon(timeline: &Timeline, horizon: Time, gap: Option<Span>, layout: &Layout) -> Time {
-    let start = gap.and_then(|gap| timeline.session_start(horizon, None, None, gap, Cut::ALL, layout));
+    let start = gap.and_then(|gap| timeline.session_start(horizon, horizon, None, None, gap, Cut::ALL, layout));
     start.unwrap_or(horizon)
 }
 

@@ -165,9 +165,9 @@ fn window(frame: &Frame, events: &[Known], moment: &Moment<'_>) -> Vec<Known> {
     known.sort_by_key(|e| (e.time, e.id));
     if let Shape::Session(gap) = frame.shape {
         // T3
-        let last = moment.t - frame.delay - i64::from(!frame.with_end);
-        known.retain(|e| e.time <= last);
-        let mut reached = last;
+        let to = moment.t - frame.delay;
+        known.retain(|e| if frame.with_end { e.time <= to } else { e.time < to });
+        let mut reached = to;
         let mut start = known.len();
         while start > 0 && reached - known[start - 1].time < gap {
             start -= 1;
