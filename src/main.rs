@@ -8,7 +8,6 @@ mod output;
 mod progress;
 mod simulator;
 mod stored;
-mod stub;
 
 use std::process::ExitCode;
 

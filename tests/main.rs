@@ -1,4 +1,10 @@
 //! The tests of the whole: one binary, one module for each question.
 #![allow(clippy::unwrap_used)]
 
+mod crash;
+mod flink;
+mod harness;
+mod kernel;
+mod real_transactions;
 mod tidy;
+mod window_cases;

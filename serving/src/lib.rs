@@ -12,4 +12,5 @@ pub mod server;
 pub mod service;
 #[cfg(test)]
 mod testing;
+pub mod training;
 mod wire;

@@ -13,7 +13,7 @@ use crate::failure::Failure;
 use crate::output::{json_line, stdout};
 use crate::progress::Bar;
 use crate::stored::open_existing;
-use crate::stub::{TrainingRequest, write_training_set};
+use floodmark_serving::training::{TrainingRequest, write_training_set};
 
 const EXAMPLE: &str = "EXAMPLE:
   floodmark training-set --store state --service fraud --spine labels.parquet --time tx_datetime \\

@@ -13,6 +13,7 @@ mod memory;
 mod read;
 mod recovery;
 mod side;
+mod sweep;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -29,6 +30,7 @@ use redb::Database;
 pub use commit::{BatchReport, Commit, Tally};
 pub use error::{OpenError, ReadError, StoreError};
 pub use side::{RejectedRecord, SideOutputs};
+pub use sweep::{KeySweep, SWEEP_ROWS, Sweep, SweepRow};
 
 /// What may be chosen when a store is opened.
 #[derive(Clone, Copy, Debug)]

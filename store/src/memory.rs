@@ -6,11 +6,11 @@ use floodmark_features::codec::{decode_rows, restore};
 use floodmark_features::engine::EntityState;
 use floodmark_features::section::Section;
 use floodmark_features::timeline::{Chunk, Timeline};
-use redb::{ReadTransaction, ReadableDatabase};
+use redb::{ReadTransaction, ReadableDatabase, ReadableTable};
 
 use crate::Store;
 use crate::error::{StoreError, engine};
-use crate::layout::{CHUNKS, FOLDED, chunk_of, timeline_key};
+use crate::layout::{Bytes, CHUNKS, FOLDED, chunk_of, timeline_key};
 
 /// Once over the budget, go on dropping until this share of it is in use, so as not to start again at once.
 const DROP_TO_PERCENT: usize = 85;
@@ -32,14 +32,25 @@ impl Store {
     }
 
     fn load_timeline(&self, transaction: &ReadTransaction, view: usize, key: &[u8]) -> Result<Timeline, StoreError> {
+        let folded = transaction.open_table(FOLDED).map_err(engine)?;
+        let chunks = transaction.open_table(CHUNKS).map_err(engine)?;
+        self.timeline_of(&chunks, &folded, view, key)
+    }
+
+    /// Reads a timeline from its chunks; it is empty if there are none.
+    pub(crate) fn timeline_of(
+        &self,
+        chunks: &impl ReadableTable<Bytes, Bytes>,
+        folded: &impl ReadableTable<Bytes, Bytes>,
+        view: usize,
+        key: &[u8],
+    ) -> Result<Timeline, StoreError> {
         let layout = self.view_layout(view);
         let prefix = timeline_key(view, key);
-        let folded = transaction.open_table(FOLDED).map_err(engine)?;
         let folded = match folded.get(prefix.as_slice()).map_err(engine)? {
             Some(bytes) => Some(restore(bytes.value())?),
             None => None,
         };
-        let chunks = transaction.open_table(CHUNKS).map_err(engine)?;
         let mut upto = prefix.clone();
         upto.extend([0xff; 4]);
         let mut found = Vec::new();

@@ -47,10 +47,8 @@ impl Store {
             let source_name = self.definitions().sources[source].name.clone();
             return Err(ReadError::BeforeRetention { as_of: ask.as_of, oldest, source_name });
         }
-        let watermark = self.source_watermark(source);
-        answer.watermark = answer.watermark.min(watermark);
-        let final_until = if watermark == Time::MAX { watermark } else { watermark - self.definitions().sources[source].allowed_lateness };
-        Ok(Known { version, final_until })
+        answer.watermark = answer.watermark.min(self.source_watermark(source));
+        Ok(Known { version, final_until: self.final_until(source) })
     }
 
     fn read_view(&self, read: &ViewRead, ask: &Ask<'_>, known: Known, key: &[u8], cells: &mut [Cell]) -> Result<(), ReadError> {

@@ -21,7 +21,7 @@ use crate::command::get::service_named;
 use crate::command::training_set::cores;
 use crate::failure::Failure;
 use crate::simulator::{Arrival, write_parquet};
-use crate::stub::{TrainingError, TrainingRequest, write_training_set};
+use floodmark_serving::training::{TrainingRequest, write_training_set};
 
 /// Rows that are compared, spread evenly.
 const COMPARED: usize = 2_000;
@@ -52,10 +52,7 @@ pub(super) fn build(store: &Arc<Store>, world: &World, directory: &Path, recount
         statuses: false,
     };
     let began = Instant::now();
-    let summary = match write_training_set(store, &request, &|_| ()) {
-        Err(TrainingError::NotBuilt) => return Ok(None),
-        built => built?,
-    };
+    let summary = write_training_set(store, &request, &|_| ())?;
     let seconds = began.elapsed().as_secs_f64();
     Ok(Some(Trained { rows: summary.rows, seconds, compared: compare(&out, world, recount)? }))
 }

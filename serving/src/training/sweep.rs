@@ -1,0 +1,146 @@
+//! The sweep over a block of the spine: partition by partition, key by key, each key's timeline read for all its rows at once.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use floodmark_features::lookup::Lookup;
+use floodmark_features::time::Time;
+use floodmark_store::{SWEEP_ROWS, Store, SweepRow};
+
+use super::error::TrainingError;
+use super::events::Events;
+use super::keys::{Buckets, KeySet};
+use super::matrix::{Heap, Matrix, SEGMENT_ROWS, Shape};
+use super::spine::{Block, Spine};
+use super::tasks::in_parallel;
+use super::{Progress, TrainingRequest};
+
+/// What sweeps blocks of a spine.
+pub(super) struct Sweeper<'a> {
+    store: &'a Store,
+    request: &'a TrainingRequest,
+    spine: &'a Spine,
+    sets: Vec<KeySet>,
+    /// For each read of the look-up.
+    shapes: Vec<Shape>,
+    pub(super) version: u64,
+    rows: u64,
+    /// Rows evaluated, once for each view.
+    evaluated: AtomicU64,
+    watch: &'a (dyn Fn(Progress) + Sync),
+}
+
+/// A block whose rows have been sent to the partitions of their keys.
+pub(super) struct Routed {
+    /// For each segment of rows, for each key set.
+    buckets: Vec<Vec<Buckets>>,
+    matrices: Vec<Matrix>,
+}
+
+/// The values of a block.
+pub(super) struct Swept {
+    /// For each read of the look-up.
+    matrices: Vec<Matrix>,
+    /// For each task its values that are no words.
+    pub(super) heaps: Vec<Heap>,
+    pub(super) rows_without_key: u64,
+}
+
+impl<'a> Sweeper<'a> {
+    pub(super) fn new(
+        store: &'a Store,
+        request: &'a TrainingRequest,
+        spine: &'a Spine,
+        watch: &'a (dyn Fn(Progress) + Sync),
+    ) -> Result<Sweeper<'a>, TrainingError> {
+        let lookup = &request.lookup;
+        // All blocks are read at the version that is the newest now.
+        let version = store.sweep(lookup, request.version, request.mode)?.version();
+        let mut sets: Vec<KeySet> = Vec::new();
+        for (at, read) in lookup.reads.iter().enumerate() {
+            match sets.iter_mut().find(|set| set.keys == read.keys) {
+                Some(set) => set.reads.push(at),
+                None => sets.push(KeySet { keys: read.keys.clone(), reads: vec![at] }),
+            }
+        }
+        let positions = |view: usize| (0..lookup.features.len()).filter(|f| lookup.features[*f].view == view).collect();
+        let shapes = lookup.reads.iter().map(|read| Shape::new(positions(read.view), request.statuses)).collect();
+        let rows = spine.metadata.metadata().file_metadata().num_rows().max(0) as u64;
+        Ok(Sweeper { store, request, spine, sets, shapes, version, rows, evaluated: AtomicU64::new(0), watch })
+    }
+
+    fn lookup(&self) -> &'a Lookup {
+        &self.request.lookup
+    }
+
+    /// Sends the rows of a block to the partitions of their keys, and makes room for their values.
+    pub(super) fn route(&self, block: &Block) -> Result<Routed, TrainingError> {
+        let partitions = self.store.partitions();
+        let segments = in_parallel(self.request.threads, block.rows.div_ceil(SEGMENT_ROWS), |segment| {
+            let rows = segment * SEGMENT_ROWS..block.rows.min((segment + 1) * SEGMENT_ROWS);
+            let buckets: Vec<Buckets> = self.sets.iter().map(|set| set.route(self.spine, block, rows.clone(), partitions)).collect();
+            let empty: Vec<_> = self.shapes.iter().map(|shape| shape.segment(rows.len())).collect();
+            Ok::<_, TrainingError>((buckets, empty))
+        })?;
+        let (buckets, empty): (Vec<_>, Vec<_>) = segments.into_iter().unzip();
+        let mut matrices: Vec<Vec<_>> = self.shapes.iter().map(|_| Vec::new()).collect();
+        empty.into_iter().for_each(|segments| matrices.iter_mut().zip(segments).for_each(|(matrix, segment)| matrix.push(segment)));
+        let matrices = self.shapes.iter().zip(matrices).map(|(shape, segments)| Matrix::new(shape.clone(), segments)).collect();
+        Ok(Routed { buckets, matrices })
+    }
+
+    /// Evaluates every row.
+    pub(super) fn sweep(&self, block: &Block, routed: Routed) -> Result<Swept, TrainingError> {
+        let sets = self.sets.len();
+        let heaps = in_parallel(self.request.threads, self.store.partitions() * sets, |task| {
+            self.sweep_partition(block, &routed, task, task % sets, task / sets)
+        })?;
+        let with_key = |set: usize| routed.buckets.iter().flat_map(|segment| &segment[set]).map(Vec::len).sum::<usize>();
+        let rows_without_key = block.rows - (0..sets).map(with_key).min().unwrap_or(block.rows);
+        Ok(Swept { matrices: routed.matrices, heaps, rows_without_key: rows_without_key as u64 })
+    }
+
+    fn sweep_partition(&self, block: &Block, routed: &Routed, task: usize, set: usize, partition: usize) -> Result<Heap, TrainingError> {
+        let lookup = self.lookup();
+        let (groups, rows) = self.sets[set].group(self.spine, block, routed.buckets.iter().map(|segment| &segment[set][partition]));
+        let mut sweep = self.store.sweep(lookup, Some(self.version), self.request.mode)?;
+        let mut heap = Heap::new();
+        let mut key = Vec::new();
+        let time = &block.columns[self.spine.time];
+        for read in &self.sets[set].reads {
+            let view = &lookup.definitions.views[lookup.reads[*read].view];
+            let layout = view.layout(&lookup.definitions.sources);
+            let mut events = Events::new(view, layout, self.spine.time, self.spine.own[*read].as_ref());
+            let matrix = &routed.matrices[*read];
+            for group in &groups {
+                let rows = &rows[group.rows.clone()];
+                self.sets[set].key_of(self.spine, block, rows[0] as usize, &mut key);
+                let mut timeline = sweep.key(lookup, *read, group.hash, &key);
+                for some in rows.chunks(SWEEP_ROWS) {
+                    events.make(block, some);
+                    let row = |at: usize| SweepRow { as_of: Time::from_micros(time.word(some[at] as usize) as i64), own: events.own(at) };
+                    timeline.evaluate(some.len(), row, |at, cells| matrix.put(some[at] as usize, cells, task, &mut heap))?;
+                }
+            }
+            self.tell(rows.len());
+        }
+        Ok(heap)
+    }
+
+    fn tell(&self, rows: usize) {
+        let evaluated = self.evaluated.fetch_add(rows as u64, Ordering::Relaxed) + rows as u64;
+        let done = evaluated / self.shapes.len().max(1) as u64;
+        (self.watch)(Progress { done, rows: self.rows });
+    }
+}
+
+impl Swept {
+    /// For each of that many features, the matrix with its values, and its place there.
+    pub(super) fn places(&self, features: usize) -> Vec<(&Matrix, usize)> {
+        let mut all: Vec<(usize, (&Matrix, usize))> = Vec::with_capacity(features);
+        for matrix in &self.matrices {
+            all.extend(matrix.shape().positions.iter().enumerate().map(|(at, position)| (*position, (matrix, at))));
+        }
+        all.sort_unstable_by_key(|(position, _)| *position);
+        all.into_iter().map(|(_, place)| place).collect()
+    }
+}

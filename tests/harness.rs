@@ -1,0 +1,4 @@
+//! What the tests share: a driver of the engine, and an oracle made from the rules alone.
+
+pub(crate) mod engine;
+pub(crate) mod oracle;
