@@ -64,12 +64,12 @@ struct Addresses {
 }
 
 pub(crate) fn run(args: &Args, json: bool) -> Result<(), Failure> {
-    let store = args.store.open()?;
     let mut settings = settings(args.listen);
     settings.threads = args.threads.map_or(settings.threads, usize::from);
     settings.linger = Duration::from_secs(args.linger);
-    // The port is taken first: if it is in use, no file need be read to learn it.
+    // The port is taken first: if it is in use, no store need be made and no file read to learn it.
     let server = Server::bind(settings).map_err(|error| Failure::failed(format!("cannot listen: {error}. address={}", args.listen)))?;
+    let store = args.store.open()?;
     let files: Vec<Input> = args.inputs.iter().filter(|input| !is_push(input)).cloned().collect();
     known_sources(&store, &args.inputs)?;
     if !files.is_empty() {

@@ -1,3 +1,5 @@
+//! The simulator makes plausible towns, the same from the same seed, and files that hold what arrived.
+
 use std::collections::BTreeSet;
 
 use super::*;

@@ -31,8 +31,8 @@ pub(super) struct Report {
     look_ups: usize,
     p50_us: f64,
     p99_us: f64,
-    training_rows: Option<u64>,
-    training_seconds: Option<f64>,
+    training_rows: u64,
+    training_seconds: f64,
     values_compared: u64,
     mismatches: u64,
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -41,7 +41,7 @@ pub(super) struct Report {
 
 impl Report {
     /// Adds everything up. Counts that differ from the recount's are mismatches too.
-    pub(super) fn new(world: &World, replayed: Vec<Summary>, recount: &Recount<'_>, served: Served, training: Option<Trained>) -> Report {
+    pub(super) fn new(world: &World, replayed: Vec<Summary>, recount: &Recount<'_>, served: Served, training: Trained) -> Report {
         let mut tally = Tally::default();
         let mut views: Vec<(String, ViewCounts)> = Vec::new();
         for summary in &replayed {
@@ -52,7 +52,6 @@ impl Report {
             }
         }
         let seconds: f64 = replayed.iter().map(|summary| summary.seconds).sum();
-        let (training_rows, training_seconds) = training.as_ref().map(|t| (t.rows, t.seconds)).unzip();
         let mut report = Report {
             transactions: world.transactions().len(),
             read: tally.read,
@@ -67,8 +66,8 @@ impl Report {
             look_ups: served.latencies.len(),
             p50_us: quantile(&served.latencies, 0.5),
             p99_us: quantile(&served.latencies, 0.99),
-            training_rows,
-            training_seconds,
+            training_rows: training.rows,
+            training_seconds: training.seconds,
             values_compared: 0,
             mismatches: 0,
             differences: Vec::new(),
@@ -77,7 +76,8 @@ impl Report {
         for ((name, found), expected) in views.iter().zip(&recount.counts) {
             report.compare(&format!("view {name}"), *found, *expected);
         }
-        for compared in [Some(served.compared), training.map(|t| t.compared)].into_iter().flatten() {
+        report.compare("the training set's rows", training.rows, world.transactions().len() as u64);
+        for compared in [served.compared, training.compared] {
             report.values_compared += compared.values;
             report.mismatches += compared.mismatches;
             report.differences.extend(compared.told);
@@ -108,10 +108,7 @@ impl Report {
         writeln!(out, "\nLook-ups over gRPC as of random times: {}, one after the other, two calls each", self.look_ups)?;
         writeln!(out, "  p50 {:>32.0} us", self.p50_us)?;
         writeln!(out, "  p99 {:>32.0} us", self.p99_us)?;
-        match (self.training_rows, self.training_seconds) {
-            (Some(rows), Some(seconds)) => writeln!(out, "\nTraining set: {rows} rows in {seconds:.2} s")?,
-            _ => writeln!(out, "\nTraining set: this build makes none yet")?,
-        }
+        writeln!(out, "\nTraining set: {} rows in {:.2} s", self.training_rows, self.training_seconds)?;
         writeln!(out, "\nCompared with a recount in plain loops: {} values and all counts", self.values_compared)?;
         writeln!(out, "  mismatches {:>25}", self.mismatches)?;
         for difference in &self.differences {

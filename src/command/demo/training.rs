@@ -10,6 +10,7 @@ use arrow::datatypes::{DataType, Float64Type, Int64Type};
 use floodmark_features::lookup::{Lookup, Mode};
 use floodmark_features::time::Time;
 use floodmark_features::value::Value;
+use floodmark_serving::training::{TrainingRequest, write_training_set};
 use floodmark_store::Store;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReader;
 
@@ -21,7 +22,6 @@ use crate::command::get::service_named;
 use crate::command::training_set::cores;
 use crate::failure::Failure;
 use crate::simulator::{Arrival, write_parquet};
-use floodmark_serving::training::{TrainingRequest, write_training_set};
 
 /// Rows that are compared, spread evenly.
 const COMPARED: usize = 2_000;
@@ -34,8 +34,8 @@ pub(super) struct Trained {
     pub(super) compared: Compared,
 }
 
-/// Builds a training set of all transactions; `None` if this build cannot.
-pub(super) fn build(store: &Arc<Store>, world: &World, directory: &Path, recount: &Recount<'_>) -> Result<Option<Trained>, Failure> {
+/// Builds a training set of all transactions.
+pub(super) fn build(store: &Arc<Store>, world: &World, directory: &Path, recount: &Recount<'_>) -> Result<Trained, Failure> {
     let (spine, out) = (directory.join("labels.parquet"), directory.join("training.parquet"));
     write_parquet(&spine, &labels(world))?;
     let definitions = store.definitions().clone();
@@ -54,7 +54,7 @@ pub(super) fn build(store: &Arc<Store>, world: &World, directory: &Path, recount
     let began = Instant::now();
     let summary = write_training_set(store, &request, &|_| ())?;
     let seconds = began.elapsed().as_secs_f64();
-    Ok(Some(Trained { rows: summary.rows, seconds, compared: compare(&out, world, recount)? }))
+    Ok(Trained { rows: summary.rows, seconds, compared: compare(&out, world, recount)? })
 }
 
 /// The transactions as they were made, nothing lost.
