@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod crash;
+mod disorder;
 mod flink;
 mod harness;
 mod kernel;
