@@ -137,14 +137,28 @@ fn arrival(partitions: usize, keys: i64) -> impl Strategy<Value = Arrival> {
         any::<bool>(),
     );
     let step = prop_oneof![3 => 0_i64..3, 1 => 0_i64..25];
-    (step, behind, 0..partitions, 0..keys, repeats, values)
-        .prop_map(|(step, behind, partition, key, repeats, (i, x, s, b))| Arrival { step, behind, partition, key, repeats, i, x, s, b })
+    (step, behind, 0..partitions, 0..keys, repeats, values).prop_map(|(step, behind, partition, key, repeats, (i, x, s, b))| Arrival {
+        step,
+        behind,
+        partition,
+        key,
+        repeats,
+        i,
+        x,
+        s,
+        b,
+    })
 }
 
 fn read(keys: i64, until: i64) -> impl Strategy<Value = Read> {
     let own = prop::option::weighted(0.5, (any::<prop::sample::Index>(), any::<bool>(), any::<bool>()));
-    (0..keys, -100..until, prop::option::weighted(0.3, 0_u64..40), any::<bool>(), own)
-        .prop_map(|(key, t, version, corrected, own)| Read { key, t, version, corrected, own })
+    (0..keys, -100..until, prop::option::weighted(0.3, 0_u64..40), any::<bool>(), own).prop_map(|(key, t, version, corrected, own)| Read {
+        key,
+        t,
+        version,
+        corrected,
+        own,
+    })
 }
 
 fn case(events: std::ops::Range<usize>, keys: i64) -> impl Strategy<Value = Case> {
