@@ -545,9 +545,13 @@ fn check_batching(case: &Case) -> Result<(), TestCaseError> {
     Ok(())
 }
 
-/// So many cases of each property, unless `PROPTEST_CASES` says otherwise.
+/// So many cases of each property, unless `PROPTEST_CASES` says otherwise. A failing test prints the seed that brings it back.
 fn cases(n: u32) -> ProptestConfig {
-    ProptestConfig { cases: n, failure_persistence: None, max_shrink_iters: 2000, ..ProptestConfig::default() }
+    let given = std::env::var("PROPTEST_RNG_SEED").ok().and_then(|text| text.parse().ok());
+    let seed: u64 = given.unwrap_or_else(|| std::time::UNIX_EPOCH.elapsed().map_or(0, |since| since.as_nanos() as u64));
+    eprintln!("again with PROPTEST_RNG_SEED={seed}");
+    let rng_seed = proptest::test_runner::RngSeed::Fixed(seed);
+    ProptestConfig { cases: n, rng_seed, failure_persistence: None, max_shrink_iters: 2000, ..ProptestConfig::default() }
 }
 
 proptest! {
