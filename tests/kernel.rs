@@ -137,14 +137,28 @@ fn arrival(partitions: usize, keys: i64) -> impl Strategy<Value = Arrival> {
         any::<bool>(),
     );
     let step = prop_oneof![3 => 0_i64..3, 1 => 0_i64..25];
-    (step, behind, 0..partitions, 0..keys, repeats, values)
-        .prop_map(|(step, behind, partition, key, repeats, (i, x, s, b))| Arrival { step, behind, partition, key, repeats, i, x, s, b })
+    (step, behind, 0..partitions, 0..keys, repeats, values).prop_map(|(step, behind, partition, key, repeats, (i, x, s, b))| Arrival {
+        step,
+        behind,
+        partition,
+        key,
+        repeats,
+        i,
+        x,
+        s,
+        b,
+    })
 }
 
 fn read(keys: i64, until: i64) -> impl Strategy<Value = Read> {
     let own = prop::option::weighted(0.5, (any::<prop::sample::Index>(), any::<bool>(), any::<bool>()));
-    (0..keys, -100..until, prop::option::weighted(0.3, 0_u64..40), any::<bool>(), own)
-        .prop_map(|(key, t, version, corrected, own)| Read { key, t, version, corrected, own })
+    (0..keys, -100..until, prop::option::weighted(0.3, 0_u64..40), any::<bool>(), own).prop_map(|(key, t, version, corrected, own)| Read {
+        key,
+        t,
+        version,
+        corrected,
+        own,
+    })
 }
 
 fn case(events: std::ops::Range<usize>, keys: i64) -> impl Strategy<Value = Case> {
@@ -531,9 +545,13 @@ fn check_batching(case: &Case) -> Result<(), TestCaseError> {
     Ok(())
 }
 
-/// So many cases of each property, unless `PROPTEST_CASES` says otherwise.
+/// So many cases of each property, unless `PROPTEST_CASES` says otherwise. A failing test prints the seed that brings it back.
 fn cases(n: u32) -> ProptestConfig {
-    ProptestConfig { cases: n, failure_persistence: None, max_shrink_iters: 2000, ..ProptestConfig::default() }
+    let given = std::env::var("PROPTEST_RNG_SEED").ok().and_then(|text| text.parse().ok());
+    let seed: u64 = given.unwrap_or_else(|| std::time::UNIX_EPOCH.elapsed().map_or(0, |since| since.as_nanos() as u64));
+    eprintln!("again with PROPTEST_RNG_SEED={seed}");
+    let rng_seed = proptest::test_runner::RngSeed::Fixed(seed);
+    ProptestConfig { cases: n, rng_seed, failure_persistence: None, max_shrink_iters: 2000, ..ProptestConfig::default() }
 }
 
 proptest! {

@@ -70,7 +70,12 @@ fn run(case: &Json, restarts: bool) -> Vec<String> {
                 problems.push(format!("{field} (restarts: {restarts}): {entry} expected {n} times, found {m}"));
             }
         }
-        problems.extend(found.keys().filter(|entry| !wanted.contains_key(*entry)).map(|entry| format!("{field} (restarts: {restarts}): {entry} not expected")));
+        problems.extend(
+            found
+                .keys()
+                .filter(|entry| !wanted.contains_key(*entry))
+                .map(|entry| format!("{field} (restarts: {restarts}): {entry} not expected")),
+        );
     }
     for field in ["late", "partial_drops", "unassigned", "windows", "reads"] {
         let extra = found.get(field).and_then(Json::as_array).is_some_and(|list| !list.is_empty());
@@ -142,7 +147,8 @@ fn tell(case: &Json, restarts: bool) -> Map<String, Json> {
     let lookup = Lookup::of_features(definitions.clone(), features);
     let mut engine = Engine::new(definitions);
     let mut watermark = Time::NONE;
-    let mut found: BTreeMap<&str, Vec<Json>> = ["windows", "late", "partial_drops", "unassigned", "reads", "deleted"].map(|f| (f, Vec::new())).into();
+    let mut found: BTreeMap<&str, Vec<Json>> =
+        ["windows", "late", "partial_drops", "unassigned", "reads", "deleted"].map(|f| (f, Vec::new())).into();
     for (at, step) in case["steps"].as_array().into_iter().flatten().enumerate() {
         let unassigned = engine.shard.counts[0].unassigned;
         let event = &step["event"];
@@ -165,7 +171,14 @@ fn tell(case: &Json, restarts: bool) -> Map<String, Json> {
             let read = &step["read"];
             let t = int(&read["t"]);
             let key = read["key"].as_str().expect("a key");
-            let ask = Ask { keys: &[ValueRef::Str(key)], request: &[], as_of: Time::from_micros(t), version: None, own_event: None, mode: Mode::AsServed };
+            let ask = Ask {
+                keys: &[ValueRef::Str(key)],
+                request: &[],
+                as_of: Time::from_micros(t),
+                version: None,
+                own_event: None,
+                mode: Mode::AsServed,
+            };
             let cells = engine.read(&lookup, &ask).cells;
             let entry = with_values(json!({ "step": at, "key": key, "t": t }), cells.into_iter().map(|c| c.value).enumerate());
             found.entry("reads").or_default().push(entry);
@@ -189,7 +202,10 @@ fn tell(case: &Json, restarts: bool) -> Map<String, Json> {
             }
         }
         if engine.shard.counts[0].unassigned > unassigned {
-            found.entry("unassigned").or_default().push(json!({ "key": event["key"], "ts": event["ts"], "value": event["value"], "step": at }));
+            found
+                .entry("unassigned")
+                .or_default()
+                .push(json!({ "key": event["key"], "ts": event["ts"], "value": event["value"], "step": at }));
         }
         if restarts {
             engine.restart();

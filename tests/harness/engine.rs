@@ -75,7 +75,7 @@ impl Router {
     /// The end of all partitions.
     pub(crate) fn end(&mut self) -> Step {
         let partitions = self.progress.partitions().len();
-        let moved = (0..partitions).fold(false, |moved, n| self.progress.end(n) || moved);
+        let moved = (0..partitions).filter(|n| self.progress.end(*n)).count() > 0;
         self.step(moved)
     }
 
