@@ -114,7 +114,7 @@ impl<'a> Sweeper<'a> {
             for group in &groups {
                 let rows = &rows[group.rows.clone()];
                 self.sets[set].key_of(self.spine, block, rows[0] as usize, &mut key);
-                let mut timeline = sweep.key(lookup, *read, group.hash, &key);
+                let mut timeline = sweep.key(lookup, *read, group.hash, &key, rows.len());
                 for some in rows.chunks(SWEEP_ROWS) {
                     events.make(block, some);
                     let row = |at: usize| SweepRow { as_of: Time::from_micros(time.word(some[at] as usize) as i64), own: events.own(at) };
