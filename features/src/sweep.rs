@@ -152,13 +152,16 @@ impl SweepPlan {
                 let feature = &view.features[view.outputs[*output].feature];
                 let partial = sums[*place].partial(&view.slots[self.slots[*place]]);
                 let (value, approximate) = feature.function.lower(&partial, facts);
-                let value = value.unwrap_or_else(|| feature.default.clone());
-                let status = match value {
+                // Part by part: a cell moved as a whole would wait for its parts to be written first.
+                let cell = &mut cells[*position];
+                cell.value = value.unwrap_or_else(|| feature.default.clone());
+                cell.status = match cell.value {
                     _ if not_found => Status::NotFound,
                     Value::Null => Status::Null,
                     _ => Status::Present,
                 };
-                cells[*position] = Cell { value, status, provisional: moment.as_of > moment.final_until, approximate };
+                cell.provisional = moment.as_of > moment.final_until;
+                cell.approximate = approximate;
             }
         }
         true
