@@ -4,6 +4,7 @@
 //! a value at the end. [`Function`] is what a definition names; [`Partial`] is what chunks keep.
 
 pub mod exact;
+mod lifted;
 pub mod sketch;
 
 use std::cmp::Ordering;
@@ -17,6 +18,7 @@ use crate::row::{HEADER, NULLS, Row, Rows};
 use crate::time::{Span, Time};
 use crate::value::{Type, Value, ValueRef};
 use exact::{ExactSquares, ExactSum, scatter};
+pub use lifted::Lifted;
 use sketch::{Distinct, Quantiles};
 
 /// What a feature computes.

@@ -15,6 +15,7 @@ pub mod row;
 pub mod schema;
 pub mod section;
 mod suggest;
+pub mod sweep;
 pub mod time;
 pub mod timeline;
 pub mod value;

@@ -154,6 +154,17 @@ impl<'a> Row<'a> {
         if self.layout.id_is_text { EventId::Str(text_at(self.heap, self.words[ID]).into()) } else { EventId::Int(self.words[ID] as i64) }
     }
 
+    /// The event id where ids are integers.
+    #[inline]
+    pub(crate) fn int_id(&self) -> i64 {
+        self.words[ID] as i64
+    }
+
+    /// The event id where ids are text.
+    pub(crate) fn text_id(&self) -> &'a str {
+        text_at(self.heap, self.words[ID])
+    }
+
     /// The value of a column.
     #[inline]
     pub fn value(&self, column: usize) -> ValueRef<'a> {

@@ -9,6 +9,7 @@ use std::sync::atomic::Ordering;
 use floodmark_features::evaluate::{Moment, Own};
 use floodmark_features::key::partition_of;
 use floodmark_features::lookup::{Cell, Known, Lookup, Mode, ViewRead};
+use floodmark_features::sweep::{SweepPlan, Totals};
 use floodmark_features::time::Time;
 use floodmark_features::timeline::Timeline;
 use redb::ReadableDatabase;
@@ -28,6 +29,7 @@ pub struct Sweep<'s> {
     version: u64,
     /// For each read of the look-up, what may be known.
     known: Vec<Known>,
+    plans: Vec<SweepPlan>,
     /// One for each column of the look-up; those of the view that was evaluated last are filled.
     cells: Vec<Cell>,
     cold: Option<Cold>,
@@ -60,7 +62,20 @@ pub struct KeySweep<'k, 's> {
     key: &'k [u8],
     /// What was read back from the chunks, if the entity is not in memory.
     loaded: Option<Option<Timeline>>,
+    totals: Running,
 }
+
+/// Whether running totals answer for the timeline.
+#[derive(Debug)]
+enum Running {
+    /// Not decided yet; that many rows are to come.
+    Undecided(usize),
+    No,
+    Yes(Totals),
+}
+
+/// Running totals are worth it from one row asked for in so many of the timeline on.
+const ROWS_A_TOTAL: usize = 32;
 
 impl Store {
     /// Starts a sweep at a version, or at the newest one.
@@ -72,7 +87,12 @@ impl Store {
         }
         let known = |read: &ViewRead| Known { version, final_until: self.final_until(self.definitions().views[read.view].source) };
         let known = lookup.reads.iter().map(known).collect();
-        Ok(Sweep { store: self, mode, version, known, cells: vec![Cell::default(); lookup.columns.len()], cold: None })
+        let outputs = |view: usize| -> Vec<(usize, usize)> {
+            lookup.features.iter().enumerate().filter(|(_, f)| f.view == view).map(|(position, f)| (f.output, position)).collect()
+        };
+        let plan = |read: &ViewRead| SweepPlan::new(&self.definitions().views[read.view], &outputs(read.view));
+        let plans = lookup.reads.iter().map(plan).collect();
+        Ok(Sweep { store: self, mode, version, known, plans, cells: vec![Cell::default(); lookup.columns.len()], cold: None })
     }
 
     /// Values of a source as of later than this may still change.
@@ -88,9 +108,11 @@ impl<'s> Sweep<'s> {
         self.version
     }
 
-    /// Finds a key for the read at a position of [`Lookup::reads`]; `hash` is that of [`floodmark_features::key::hash_key`].
-    pub fn key<'k>(&'k mut self, lookup: &'k Lookup, at: usize, hash: u64, key: &'k [u8]) -> KeySweep<'k, 's> {
-        KeySweep { read: &lookup.reads[at], sweep: self, at, hash, key, loaded: None }
+    /// Finds a key for the read at a position of [`Lookup::reads`]; `hash` is that of [`floodmark_features::key::hash_key`], `rows` is about how
+    /// many rows will be asked for.
+    pub fn key<'k>(&'k mut self, lookup: &'k Lookup, at: usize, hash: u64, key: &'k [u8], rows: usize) -> KeySweep<'k, 's> {
+        let totals = if self.plans[at].sweeps() { Running::Undecided(rows) } else { Running::No };
+        KeySweep { read: &lookup.reads[at], sweep: self, at, hash, key, loaded: None, totals }
     }
 
     /// The chunks as they are now, or as they were when nothing has changed since.
@@ -121,63 +143,76 @@ impl KeySweep<'_, '_> {
     ) -> Result<(), ReadError> {
         let mut from = 0;
         while from < rows {
-            let to = rows.min(from + SWEEP_ROWS);
-            self.evaluate_some(from..to, &row, &mut take)?;
-            from = to;
+            from = self.evaluate_some(from..rows.min(from + SWEEP_ROWS), &row, &mut take)?;
         }
         Ok(())
     }
 
+    /// Evaluates some rows; how far it came.
     fn evaluate_some<'a>(
         &mut self,
         rows: std::ops::Range<usize>,
         row: &impl Fn(usize) -> SweepRow<'a>,
         take: &mut impl FnMut(usize, &[Cell]),
-    ) -> Result<(), ReadError> {
+    ) -> Result<usize, ReadError> {
         let store = self.sweep.store;
-        let view = &store.definitions().views[self.read.view];
-        let place = store.places[self.read.view];
+        let (sweep, read, at, totals) = (&mut *self.sweep, self.read, self.at, &mut self.totals);
+        // Totals are of one version and do not change: where they say everything, the timeline is not needed any more.
+        if matches!(totals, Running::Yes(_)) && sweep.plans[at].rest.is_none() {
+            return sweep.fill(read, at, None, totals, rows, row, take);
+        }
+        let view = &store.definitions().views[read.view];
+        let place = store.places[read.view];
         if self.loaded.is_none() {
             let partition = partition_of(self.hash, store.shards.len());
             let shard = store.shards[partition].read();
             if let Some(state) = shard.entity(view.entity, self.hash, self.key) {
-                return self.sweep.fill(self.read, self.at, Some(&state.timelines[place]), rows, row, take);
+                return sweep.fill(read, at, Some(&state.timelines[place]), totals, rows, row, take);
             }
             drop(shard);
-            self.loaded = Some(self.load(partition)?);
+            self.loaded = Some(sweep.load(read.view, partition, self.key)?);
         }
         let timeline = self.loaded.as_ref().and_then(Option::as_ref);
-        self.sweep.fill(self.read, self.at, timeline, rows, row, take)
-    }
-
-    fn load(&mut self, partition: usize) -> Result<Option<Timeline>, StoreError> {
-        let store = self.sweep.store;
-        if !store.has_cold[partition].load(Ordering::Acquire) {
-            return Ok(None);
-        }
-        let cold = self.sweep.cold()?;
-        let timeline = store.timeline_of(&cold.chunks, &cold.folded, self.read.view, self.key)?;
-        Ok((!timeline.is_empty() || timeline.folded().is_some()).then_some(timeline))
+        sweep.fill(read, at, timeline, totals, rows, row, take)
     }
 }
 
 impl Sweep<'_> {
+    fn load(&mut self, view: usize, partition: usize, key: &[u8]) -> Result<Option<Timeline>, StoreError> {
+        let store = self.store;
+        if !store.has_cold[partition].load(Ordering::Acquire) {
+            return Ok(None);
+        }
+        let cold = self.cold()?;
+        let timeline = store.timeline_of(&cold.chunks, &cold.folded, view, key)?;
+        Ok((!timeline.is_empty() || timeline.folded().is_some()).then_some(timeline))
+    }
+
+    /// Evaluates rows with the timeline, or with its totals where they say everything; how far it came.
     fn fill<'a>(
         &mut self,
         read: &ViewRead,
         at: usize,
         timeline: Option<&Timeline>,
+        totals: &mut Running,
         rows: std::ops::Range<usize>,
         row: &impl Fn(usize) -> SweepRow<'a>,
         take: &mut impl FnMut(usize, &[Cell]),
-    ) -> Result<(), ReadError> {
+    ) -> Result<usize, ReadError> {
         let definitions = self.store.definitions();
         let view = &definitions.views[read.view];
         let layout = self.store.view_layout(read.view);
         let Known { version, final_until } = self.known[at];
+        let plan = &self.plans[at];
         // Looked at with the timeline in hand: retention moves this before it drops anything.
         let oldest = self.store.oldest_time(view.source);
         let folded = self.store.folded_version[view.source].load(Ordering::Acquire);
+        if let Running::Undecided(asked) = *totals {
+            let worth_it = asked.saturating_mul(ROWS_A_TOTAL) >= timeline.map_or(0, Timeline::len);
+            let made = worth_it.then(|| plan.totals(view, layout, timeline, version, self.mode)).flatten();
+            *totals = made.map_or(Running::No, Running::Yes);
+        }
+        let end = rows.end;
         for at in rows {
             let SweepRow { as_of, own } = row(at);
             if as_of < oldest || version < folded {
@@ -185,10 +220,23 @@ impl Sweep<'_> {
                 return Err(ReadError::BeforeRetention { as_of, oldest, source_name });
             }
             let moment = Moment { as_of, version, mode: self.mode, own, final_until };
-            read.plan.evaluate(view, layout, timeline, &moment, &mut self.cells);
-            take(at, &self.cells);
+            let cells = &mut self.cells;
+            match totals {
+                Running::Yes(running) => {
+                    if !plan.evaluate(view, layout, running, &moment, cells) {
+                        // The caller comes back with the timeline.
+                        *totals = Running::No;
+                        return Ok(at);
+                    }
+                    if let Some(rest) = &plan.rest {
+                        rest.evaluate(view, layout, timeline, &moment, cells);
+                    }
+                }
+                _ => plan.all.evaluate(view, layout, timeline, &moment, cells),
+            }
+            take(at, cells);
         }
-        Ok(())
+        Ok(end)
     }
 }
 

@@ -87,6 +87,18 @@ impl ExactSum {
         }
     }
 
+    /// The sum in units of 2^-64, if all of it is in the machine integer.
+    #[inline]
+    pub(crate) fn as_small(&self) -> Option<i128> {
+        self.large.is_none().then_some(self.small)
+    }
+
+    /// A sum of that many units of 2^-64.
+    #[inline]
+    pub(crate) fn of_small(small: i128) -> ExactSum {
+        ExactSum { small, large: None }
+    }
+
     fn in_large_units(&self) -> BigInt {
         let small = BigInt::from(self.small) << (SMALL_UNIT - LARGE_UNIT);
         match &self.large {

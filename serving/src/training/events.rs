@@ -37,6 +37,9 @@ impl<'a> Events<'a> {
         self.whole.clear();
         self.rows.words.clear();
         self.rows.heap.clear();
+        for column in columns.fields.iter().flatten().chain([&columns.id]) {
+            block.columns[*column].fetch(rows);
+        }
         for row in rows {
             let row = *row as usize;
             let at = Time::from_micros(block.columns[self.time].word(row) as i64);

@@ -73,6 +73,16 @@ impl Matrix {
         &self.segments[row / SEGMENT_ROWS][at..at + stride]
     }
 
+    /// Brings rows into the cache, many at a time, for [`Matrix::put`] to find them there: rows of one key lie far apart, and stores that
+    /// miss one after the other would be most of the sweep.
+    pub(super) fn fetch(&self, rows: &[u32]) {
+        let both_ends = |row: &u32| {
+            let words = self.row(*row as usize);
+            words[0].load(Ordering::Relaxed) ^ words[words.len() - 1].load(Ordering::Relaxed)
+        };
+        std::hint::black_box(rows.iter().map(both_ends).fold(0, |all, word| all ^ word));
+    }
+
     /// Keeps the cells of this view.
     #[inline]
     pub(super) fn put(&self, row: usize, cells: &[Cell], task: usize, heap: &mut Heap) {

@@ -104,7 +104,7 @@ impl<'a> Sweeper<'a> {
         let (groups, rows) = self.sets[set].group(self.spine, block, routed.buckets.iter().map(|segment| &segment[set][partition]));
         let mut sweep = self.store.sweep(lookup, Some(self.version), self.request.mode)?;
         let mut heap = Heap::new();
-        let mut key = Vec::new();
+        let (mut key, mut times) = (Vec::new(), Vec::new());
         let time = &block.columns[self.spine.time];
         for read in &self.sets[set].reads {
             let view = &lookup.definitions.views[lookup.reads[*read].view];
@@ -114,10 +114,13 @@ impl<'a> Sweeper<'a> {
             for group in &groups {
                 let rows = &rows[group.rows.clone()];
                 self.sets[set].key_of(self.spine, block, rows[0] as usize, &mut key);
-                let mut timeline = sweep.key(lookup, *read, group.hash, &key);
+                let mut timeline = sweep.key(lookup, *read, group.hash, &key, rows.len());
                 for some in rows.chunks(SWEEP_ROWS) {
+                    matrix.fetch(some);
                     events.make(block, some);
-                    let row = |at: usize| SweepRow { as_of: Time::from_micros(time.word(some[at] as usize) as i64), own: events.own(at) };
+                    times.clear();
+                    times.extend(some.iter().map(|row| Time::from_micros(time.word(*row as usize) as i64)));
+                    let row = |at: usize| SweepRow { as_of: times[at], own: events.own(at) };
                     timeline.evaluate(some.len(), row, |at, cells| matrix.put(some[at] as usize, cells, task, &mut heap))?;
                 }
             }

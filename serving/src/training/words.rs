@@ -36,6 +36,11 @@ impl Words {
         self.words[row]
     }
 
+    /// Brings words into the cache, many at a time.
+    pub(super) fn fetch(&self, rows: &[u32]) {
+        std::hint::black_box(rows.iter().fold(0, |all, row| all ^ self.words[*row as usize]));
+    }
+
     #[inline]
     pub(super) fn value(&self, row: usize) -> ValueRef<'_> {
         if self.is_null(row) { ValueRef::Null } else { value_of_word(self.kind, self.words[row], &self.heap) }
