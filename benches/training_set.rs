@@ -108,7 +108,14 @@ fn fill(place: &Path, definitions: &Arc<Definitions>, text: &str, input: &Path) 
         publish(&store, commit)?;
     }
     progress.end(partition);
-    publish(&store, Commit { progress: Some(progress), partitions: (0..store.partitions()).map(|_| store.empty_sections()).collect(), ..Commit::default() })?;
+    publish(
+        &store,
+        Commit {
+            progress: Some(progress),
+            partitions: (0..store.partitions()).map(|_| store.empty_sections()).collect(),
+            ..Commit::default()
+        },
+    )?;
     store.checkpoint()?;
     Ok(())
 }

@@ -114,9 +114,24 @@ fn state(directory: &Path) -> State {
     let definitions = Arc::new(Definitions::parse("definitions.yaml", DEFINITIONS).expect("definitions"));
     let store = Store::open(directory, definitions.clone(), DEFINITIONS, Settings::default()).expect("a store");
     let (mut late, mut closed, mut rejected) = (Vec::new(), Vec::new(), Vec::new());
-    store.late_events(|event| { late.push(event); true }).expect("late events");
-    store.closed_windows(|window| { closed.push(window); true }).expect("closed windows");
-    store.rejected_records(|record| { rejected.push(record); true }).expect("rejected records");
+    store
+        .late_events(|event| {
+            late.push(event);
+            true
+        })
+        .expect("late events");
+    store
+        .closed_windows(|window| {
+            closed.push(window);
+            true
+        })
+        .expect("closed windows");
+    store
+        .rejected_records(|record| {
+            rejected.push(record);
+            true
+        })
+        .expect("rejected records");
     let lookup = Lookup::of_service(definitions.clone(), 0);
     let mut answers = Vec::new();
     for card in 0..CARDS {
@@ -178,5 +193,5 @@ fn a_killed_ingest_ends_as_if_nothing_had_happened() {
         assert_same(&state(&store), &expected, seed);
         std::fs::remove_dir_all(&store).expect("a directory to remove");
     }
-    println!("{kills} kills over {round} stores, seed {seed}");
+    eprintln!("{kills} kills over {round} stores, seed {seed}");
 }

@@ -89,10 +89,8 @@ fn arriving(mut payments: Vec<(i64, Payment)>) -> Vec<Payment> {
 }
 
 fn store_of(directory: &Path, payments: &[Payment]) -> (Arc<Store>, Lookup) {
-    let lines: String = payments
-        .iter()
-        .map(|p| format!("{{\"id\":{},\"at\":{},\"card\":{},\"amount\":{}}}\n", p.id, p.at, p.card, p.amount))
-        .collect();
+    let lines: String =
+        payments.iter().map(|p| format!("{{\"id\":{},\"at\":{},\"card\":{},\"amount\":{}}}\n", p.id, p.at, p.card, p.amount)).collect();
     let file = directory.join("payments.jsonl");
     std::fs::write(&file, lines).expect("a file");
     let definitions = Arc::new(Definitions::parse("definitions.yaml", DEFINITIONS).expect("definitions"));
@@ -168,7 +166,12 @@ fn what_comes_too_late_is_named_and_the_rest_agrees() {
     let (store, lookup) = store_of(home.path(), &arrived);
 
     let mut found = Vec::new();
-    store.late_events(|event| { found.push((event.event_id.clone(), event.view, event.outcome)); true }).expect("late events");
+    store
+        .late_events(|event| {
+            found.push((event.event_id.clone(), event.view, event.outcome));
+            true
+        })
+        .expect("late events");
     found.sort();
     let mut expected = Vec::new();
     for p in &behind {

@@ -33,7 +33,8 @@ fn batches(path: &Path) -> Vec<RecordBatch> {
 }
 
 fn floats(batch: &RecordBatch, name: &str) -> Vec<f64> {
-    let column: ArrayRef = cast(batch.column_by_name(name).unwrap_or_else(|| panic!("no column {name}")), &DataType::Float64).expect("numbers");
+    let column: ArrayRef =
+        cast(batch.column_by_name(name).unwrap_or_else(|| panic!("no column {name}")), &DataType::Float64).expect("numbers");
     assert_eq!(column.null_count(), 0, "{name}");
     column.as_primitive::<Float64Type>().values().to_vec()
 }
@@ -57,7 +58,9 @@ fn names() -> Vec<(String, String)> {
 
 #[test]
 fn a_training_set_of_real_transactions_is_the_published_one() {
-    let (Some(transactions), Some(published)) = (data("transactions.parquet"), data("published_features_to_2018-05.parquet")) else { return };
+    let (Some(transactions), Some(published)) = (data("transactions.parquet"), data("published_features_to_2018-05.parquet")) else {
+        return;
+    };
     let home = tempfile::tempdir().expect("a directory");
     let definitions = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/fraud/floodmark.yaml");
     let (definitions, store) = (definitions.to_str().expect("text"), home.path().join("store"));
@@ -72,8 +75,21 @@ fn a_training_set_of_real_transactions_is_the_published_one() {
 
     let spine = transactions.to_str().expect("text");
     floodmark(&[
-        "training-set", "--definitions", definitions, "--store", store, "--service", "fraud", "--spine", spine, "--time", "tx_datetime",
-        "--event-id", "transaction_id", "--out", out.to_str().expect("text"),
+        "training-set",
+        "--definitions",
+        definitions,
+        "--store",
+        store,
+        "--service",
+        "fraud",
+        "--spine",
+        spine,
+        "--time",
+        "tx_datetime",
+        "--event-id",
+        "transaction_id",
+        "--out",
+        out.to_str().expect("text"),
     ]);
     compare(&batches(&out), &batches(&published));
 }
@@ -105,7 +121,7 @@ fn compare(ours: &[RecordBatch], theirs: &[RecordBatch]) {
         }
     }
     assert_eq!((rows, next), (585_177, 1_754_155));
-    println!("{} of {rows} rows differ", differing.len());
+    eprintln!("{} of {rows} rows differ", differing.len());
     for (id, customer, time) in &differing {
         assert!(seconds[&(*customer, *time)] > 1, "transaction {id} differs, and its customer has no other in that second");
     }

@@ -319,9 +319,7 @@ impl Function {
         let exact = |value| (value, false);
         match (self, partial) {
             (Function::Count, Partial::Count(n)) => exact(Some(int(i128::from(*n)))),
-            (Function::Rate, Partial::Count(n)) => {
-                exact(facts.size.map(|size| Value::Float(*n as f64 / size.as_secs_f64())))
-            }
+            (Function::Rate, Partial::Count(n)) => exact(facts.size.map(|size| Value::Float(*n as f64 / size.as_secs_f64()))),
             (Function::Sum, Partial::Ints { sum, .. }) => exact(Some(int(*sum))),
             (Function::Sum, Partial::Floats { sum, .. }) => exact(Some(Value::Float(sum.value()))),
             (Function::Mean, Partial::Ints { n: 1.., sum }) => exact(Some(Value::Float(*sum as f64 / count_of(partial)))),

@@ -401,13 +401,18 @@ impl EnginePlan {
         let mut best = Countable::Nowhere;
         for frame in view.outputs.iter().map(|o| &o.frame) {
             best = best.max(match frame.window {
-                Window::Session { .. } if emits => {
-                    state.open.judge_session(view_plan.view, &self.emits[view_plan.view], frame, event)
-                },
+                Window::Session { .. } if emits => state.open.judge_session(view_plan.view, &self.emits[view_plan.view], frame, event),
                 Window::Session { gap } => {
                     let timeline = &state.timelines[view_plan.place];
                     let with_end = frame.bounds.includes_end();
-                    Countable::if_still(timeline.session_may_count(event.time(), event.visible_from(), frame.delay, with_end, gap, event.layout))
+                    Countable::if_still(timeline.session_may_count(
+                        event.time(),
+                        event.visible_from(),
+                        frame.delay,
+                        with_end,
+                        gap,
+                        event.layout,
+                    ))
                 }
                 _ => grid_or_rolling(frame, event),
             });

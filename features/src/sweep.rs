@@ -169,7 +169,16 @@ impl SweepPlan {
 
     /// Adds up an extent.
     #[inline]
-    fn sum(&self, view: &View, layout: &Layout, totals: &mut Totals, at: usize, extent: Extent, moment: &Moment<'_>, sums: &mut [Lifted]) -> Option<()> {
+    fn sum(
+        &self,
+        view: &View,
+        layout: &Layout,
+        totals: &mut Totals,
+        at: usize,
+        extent: Extent,
+        moment: &Moment<'_>,
+        sums: &mut [Lifted],
+    ) -> Option<()> {
         let Extent { from, to, visible } = extent;
         let visible = if moment.mode == Mode::AsCorrected { Time::MAX } else { visible };
         if from > to {

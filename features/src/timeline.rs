@@ -5,13 +5,18 @@
 //! of its rows. So a window takes whole nodes where it can and looks at single rows only in the two chunks at its ends and in the
 //! rare ones that hold something too late or too new. An insert touches one chunk and forgets the partials above it.
 
+mod chunk;
+mod session;
+
 use std::cmp::Ordering;
 use std::sync::OnceLock;
+
+pub use chunk::Chunk;
 
 use crate::aggregate::Partial;
 use crate::definition::Slot;
 use crate::key::EventId;
-use crate::row::{Layout, Row, RowBuffer, Rows, version_of, visible_of};
+use crate::row::{Layout, Row, Rows, version_of, visible_of};
 use crate::time::{Span, Time};
 
 /// Rows of a full chunk: about 6 kB, a few microseconds to scan at worst.
@@ -39,18 +44,6 @@ pub struct Folded {
     pub partials: Box<[Partial]>,
     /// What they were.
     pub summary: Summary,
-}
-
-/// Some rows of a timeline that are stored together.
-#[derive(Debug)]
-pub struct Chunk {
-    /// Its name within the timeline, never used again.
-    pub id: u32,
-    /// Whether it differs from what is stored.
-    pub dirty: bool,
-    rows: RowBuffer,
-    summary: Summary,
-    partials: OnceLock<Box<[Partial]>>,
 }
 
 /// What is known of the rows of a node.
@@ -220,60 +213,6 @@ impl Timeline {
         }
     }
 
-    /// The event time of the last known event at or before `to`.
-    pub fn last_before(&self, to: Time, before: Option<&EventId>, cut: Cut, layout: &Layout) -> Option<Time> {
-        let range = Range { from: Time::NONE, after: None, to, before };
-        let mut found = None;
-        self.root.as_ref()?.walk_back(&range, cut, layout, &mut |times| {
-            found = Some(match times {
-                Times::One(at) => at,
-                Times::Run { last, .. } => last,
-            });
-            Walk::Stop
-        });
-        found
-    }
-
-    /// Where the session that is open at `at` starts, made of events up to `to`: the earliest event from which each neighbour is less
-    /// than `gap` away, up to `at`; `None` if the last known event is `gap` or more before `at`. `own` is an event that counts
-    /// whether or not it is stored.
-    pub fn session_start(
-        &self,
-        at: Time,
-        to: Time,
-        before: Option<&EventId>,
-        own: Option<Time>,
-        gap: Span,
-        cut: Cut,
-        layout: &Layout,
-    ) -> Option<Time> {
-        let mut chain = Chain { reached: at, started: false, gap, own };
-        if let Some(root) = &self.root {
-            let range = Range { from: Time::NONE, after: None, to, before };
-            root.walk_back(&range, cut, layout, &mut |times| chain.extend(times));
-        }
-        chain.take_own(Time::NONE);
-        chain.started.then_some(chain.reached)
-    }
-
-    /// Whether the session that is open as of some time from `visible_from` on can hold an event at `at` (T10). As of `t` that is the
-    /// session open at `t - delay`, made of what is visible at `t`, up to that instant (`with_end`) or before it.
-    pub fn session_may_count(&self, at: Time, visible_from: Time, delay: Span, with_end: bool, gap: Span, layout: &Layout) -> bool {
-        let first = at + delay;
-        let mut next = Some(visible_from.max(if with_end { first } else { first.next_tick() }));
-        while let Some(t) = next {
-            let to = if with_end { t - delay } else { (t - delay).previous_tick() };
-            let mut chain = ForwardChain { reached: at, t, until: t - delay, gap, broken: false, next: None };
-            self.visit(&Range { from: at, after: None, to, before: None }, NOTHING_WHOLESALE, &[], layout, &mut chain);
-            if chain.is_open() {
-                return true;
-            }
-            // Only something that becomes visible later can still close a gap.
-            next = chain.next;
-        }
-        false
-    }
-
     /// Memory in use, in bytes.
     pub fn bytes(&self) -> usize {
         self.bytes + size_of::<Timeline>()
@@ -349,118 +288,6 @@ impl Timeline {
     }
 }
 
-impl Chunk {
-    /// A chunk read back from a store.
-    pub fn of_rows(id: u32, rows: RowBuffer, layout: &Layout) -> Chunk {
-        let summary = Summary::of(rows.rows(layout));
-        Chunk { id, dirty: false, rows, summary, partials: OnceLock::new() }
-    }
-
-    fn of_row(row: &Row<'_>, next_chunk: &mut u32) -> Chunk {
-        let mut rows = RowBuffer::default();
-        rows.insert(0, row);
-        let chunk = Chunk { id: *next_chunk, dirty: true, rows, summary: Summary::of_row(row), partials: OnceLock::new() };
-        *next_chunk += 1;
-        chunk
-    }
-
-    /// Its rows, in order.
-    pub fn rows<'a>(&'a self, layout: &'a Layout) -> Rows<'a> {
-        self.rows.rows(layout)
-    }
-
-    fn bytes(&self) -> usize {
-        self.rows.bytes() + size_of::<Chunk>()
-    }
-
-    fn partials(&self, slots: &[Slot], layout: &Layout) -> &[Partial] {
-        self.partials.get_or_init(|| {
-            let lift = |slot: &Slot| {
-                let mut partial = slot.identity();
-                slot.add_rows(&mut partial, self.rows.rows(layout), |_| true);
-                partial
-            };
-            slots.iter().map(lift).collect()
-        })
-    }
-
-    /// The position of the first row that is not before `(time, id)`; without an id, of the first at or after `time`.
-    #[inline]
-    fn first_not_before(&self, time: Time, id: Option<&EventId>, layout: &Layout) -> usize {
-        let rows = self.rows.rows(layout);
-        partition_point(rows, |row| row.time() < time || (row.time() == time && id.is_some_and(|id| row.order_of_id(id) == Ordering::Less)))
-    }
-
-    /// The position behind the last row that is not after `(time, id)`; without an id, behind the last at or before `time`.
-    #[inline]
-    fn first_after(&self, time: Time, id: Option<&EventId>, layout: &Layout) -> usize {
-        let rows = self.rows.rows(layout);
-        partition_point(rows, |row| row.time() < time || (row.time() == time && id.is_none_or(|id| row.order_of_id(id) != Ordering::Greater)))
-    }
-
-    fn insert(&mut self, row: &Row<'_>, next_chunk: &mut u32, bytes: &mut usize) -> Grown {
-        let rows = self.rows.rows(row.layout);
-        let len = rows.len();
-        let at = if rows.row(len - 1).order(row) == Ordering::Less { len } else { partition_point(rows, |r| r.order(row) == Ordering::Less) };
-        if at < len && rows.row(at).order(row) == Ordering::Equal {
-            return Grown::Duplicate;
-        }
-        if len < CHUNK_ROWS {
-            let was = self.bytes();
-            self.put(at, row);
-            *bytes += self.bytes() - was;
-            return Grown::InPlace;
-        }
-        let was = self.bytes();
-        let sibling = if at == len {
-            // At the end: leave this one full and go on in a new one, so that input in order packs tightly.
-            Chunk::of_row(row, next_chunk)
-        } else {
-            let mut tail = self.split_off(len / 2, row.layout, next_chunk);
-            if at <= len / 2 { self.put(at, row) } else { tail.put(at - len / 2, row) }
-            tail
-        };
-        *bytes = (*bytes + self.bytes() + sibling.bytes()).saturating_sub(was);
-        Grown::Split(Box::new(Node::Leaf(sibling)))
-    }
-
-    fn put(&mut self, at: usize, row: &Row<'_>) {
-        self.rows.insert(at, row);
-        self.dirty = true;
-        self.partials.take();
-        if at == self.summary.rows {
-            self.summary.append(row);
-        } else {
-            self.summary = Summary::of(self.rows.rows(row.layout));
-        }
-    }
-
-    fn split_off(&mut self, at: usize, layout: &Layout, next_chunk: &mut u32) -> Chunk {
-        let tail = self.rows.split_off(at, layout);
-        self.summary = Summary::of(self.rows.rows(layout));
-        self.dirty = true;
-        self.partials.take();
-        let chunk = Chunk { dirty: true, ..Chunk::of_rows(*next_chunk, tail, layout) };
-        *next_chunk += 1;
-        chunk
-    }
-}
-
-/// Binary search over rows.
-#[inline]
-fn partition_point(rows: Rows<'_>, before: impl Fn(&Row<'_>) -> bool) -> usize {
-    let (mut low, mut high) = (0, rows.len());
-    while low < high {
-        let middle = low.midpoint(high);
-        if before(&rows.row(middle)) {
-            low = middle + 1;
-        } else {
-            high = middle;
-        }
-    }
-    low
-}
-
 enum Grown {
     InPlace,
     Duplicate,
@@ -530,37 +357,6 @@ impl Node {
         }
     }
 
-    fn walk_back(&self, range: &Range<'_>, cut: Cut, layout: &Layout, step: &mut impl FnMut(Times) -> Walk) -> Walk {
-        let summary = self.summary();
-        if summary.first > range.to {
-            return Walk::On;
-        }
-        let whole = range.covers(&summary) && cut.admits_all(&summary);
-        if whole && step(Times::Run { first: summary.first, last: summary.last, widest_gap: summary.widest_gap }) == Walk::On {
-            return Walk::On;
-        }
-        match self {
-            Node::Leaf(chunk) => {
-                let (from, to) = chunk.span(range, layout);
-                let known = chunk.rows.rows(layout).slice(from, to).iter().rev().filter(|row| cut.admits(row.words));
-                for row in known {
-                    if step(Times::One(row.time())) == Walk::Stop {
-                        return Walk::Stop;
-                    }
-                }
-                Walk::On
-            }
-            Node::Branch(branch) => {
-                for child in branch.children.iter().rev() {
-                    if child.walk_back(range, cut, layout, step) == Walk::Stop {
-                        return Walk::Stop;
-                    }
-                }
-                Walk::On
-            }
-        }
-    }
-
     fn collect<'a>(&'a self, all: &mut Vec<&'a Chunk>) {
         match self {
             Node::Leaf(chunk) => all.push(chunk),
@@ -590,20 +386,6 @@ impl Node {
                 if children.len() == 1 { children.pop() } else { (!children.is_empty()).then(|| Node::Branch(Branch::of(children))) }
             }
         }
-    }
-}
-
-impl Chunk {
-    fn span(&self, range: &Range<'_>, layout: &Layout) -> (usize, usize) {
-        let from = match range.after {
-            None => self.first_not_before(range.from, None, layout),
-            Some(id) => self.first_after(range.from, Some(id), layout),
-        };
-        let to = match range.before {
-            None => self.first_after(range.to, None, layout),
-            Some(id) => self.first_not_before(range.to, Some(id), layout),
-        };
-        (from, to)
     }
 }
 
@@ -705,101 +487,5 @@ impl Range<'_> {
     fn covers(&self, summary: &Summary) -> bool {
         let starts = summary.first > self.from || (summary.first == self.from && self.after.is_none());
         starts && (summary.last < self.to || (summary.last == self.to && self.before.is_none()))
-    }
-}
-
-/// What a walk towards the past meets.
-enum Times {
-    One(Time),
-    Run { first: Time, last: Time, widest_gap: Span },
-}
-
-#[derive(PartialEq, Eq, Clone, Copy)]
-enum Walk {
-    On,
-    Stop,
-}
-
-/// Neighbours less than `gap` apart, from the end towards the past.
-struct Chain {
-    reached: Time,
-    started: bool,
-    gap: Span,
-    own: Option<Time>,
-}
-
-impl Chain {
-    fn extend(&mut self, times: Times) -> Walk {
-        match times {
-            Times::Run { first, last, widest_gap } => {
-                let own_inside = self.own.is_some_and(|own| own >= first);
-                // Stopping here only says that the run has to be looked at more closely.
-                if own_inside || widest_gap >= self.gap || self.reached.since(last) >= self.gap {
-                    return Walk::Stop;
-                }
-                self.reached = first;
-                self.started = true;
-                Walk::On
-            }
-            Times::One(at) => {
-                self.take_own(at);
-                if self.reached.since(at) >= self.gap {
-                    return Walk::Stop;
-                }
-                self.reached = at;
-                self.started = true;
-                Walk::On
-            }
-        }
-    }
-
-    /// Passes the own event if it lies at or after `at`.
-    fn take_own(&mut self, at: Time) {
-        if let Some(own) = self.own.take_if(|own| *own >= at)
-            && self.reached.since(own) < self.gap
-        {
-            self.reached = own;
-            self.started = true;
-        }
-    }
-}
-
-/// A cut that no node passes as a whole, so that a sink sees every row.
-const NOTHING_WHOLESALE: Cut = Cut { visible: Time::NONE, version: 0 };
-
-/// Neighbours less than `gap` apart, towards the future, as of `t`.
-struct ForwardChain {
-    reached: Time,
-    t: Time,
-    /// The session has to be open then.
-    until: Time,
-    gap: Span,
-    broken: bool,
-    /// When the first of the neighbours passed over becomes visible.
-    next: Option<Time>,
-}
-
-impl ForwardChain {
-    fn is_open(&self) -> bool {
-        self.until.since(self.reached) < self.gap
-    }
-}
-
-impl Sink for ForwardChain {
-    fn partials(&mut self, _: &[Partial]) {}
-
-    fn rows(&mut self, rows: Rows<'_>, _: Option<Cut>) {
-        for row in rows.iter() {
-            self.broken |= row.time().since(self.reached) >= self.gap;
-            if self.broken || self.is_open() {
-                return;
-            }
-            let visible = row.visible_from();
-            if visible <= self.t {
-                self.reached = row.time();
-            } else {
-                self.next = Some(self.next.map_or(visible, |next| next.min(visible)));
-            }
-        }
     }
 }

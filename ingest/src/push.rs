@@ -181,7 +181,10 @@ impl Producer {
         for (offset, event) in request.rows.iter().enumerate() {
             row.clear();
             let columns = self.places.iter().zip(&definition.schema.columns);
-            row.extend(columns.map(|(place, column)| place.and_then(|at| event.values.get(at)).map_or(ValueRef::Null, |v| value_ref(v, column.kind))));
+            row.extend(
+                columns
+                    .map(|(place, column)| place.and_then(|at| event.values.get(at)).map_or(ValueRef::Null, |v| value_ref(v, column.kind))),
+            );
             if event.values.len() > self.width {
                 let reason = crate::reject::RejectReason::FieldCount { expected: self.width, found: event.values.len() };
                 builder.reject(crate::reject::Reject::new(offset as u64, reason, String::new()));

@@ -146,7 +146,8 @@ fn feed(
         };
         watch(progress);
         let sum = tally.clone();
-        let done = Box::new(move |report: &floodmark_store::BatchReport| sum.lock().unwrap_or_else(PoisonError::into_inner).add(&report.tally));
+        let done =
+            Box::new(move |report: &floodmark_store::BatchReport| sum.lock().unwrap_or_else(PoisonError::into_inner).add(&report.tally));
         if !stages.send(Routed { commit, done }) {
             // A stage has failed: its error is what the caller hears.
             return Ok(());
@@ -235,4 +236,3 @@ fn counts_since(store: &Store, before: &[ViewCounts]) -> Vec<(String, ViewCounts
     let counts = now.iter().zip(before).map(|(now, before)| since(now, before));
     store.definitions().views.iter().map(|v| v.name.clone()).zip(counts).collect()
 }
-

@@ -217,7 +217,8 @@ impl<'a> Columns<'a> {
         into.hashes.push(hash);
         let heap = &mut into.rows.heap;
         let id = self.event_id.map_or(event.made_id, |column| self.all[column].word(event.row, heap));
-        let nulls = plan.columns.iter().enumerate().fold(0, |bits, (at, column)| bits | u64::from(self.all[*column].is_null(event.row)) << at);
+        let nulls =
+            plan.columns.iter().enumerate().fold(0, |bits, (at, column)| bits | u64::from(self.all[*column].is_null(event.row)) << at);
         into.rows.words.extend_from_slice(&[event.time.micros() as u64, id, event.visible.micros() as u64, 0, nulls]);
         for column in &plan.columns {
             let word = self.all[*column].word(event.row, heap);

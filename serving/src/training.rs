@@ -32,7 +32,7 @@ pub use error::TrainingError;
 use file::TrainingFile;
 use matrix::SEGMENT_ROWS;
 use spine::{Block, Spine};
-use sweep::{Swept, Sweeper};
+use sweep::{Sweeper, Swept};
 use tasks::in_parallel;
 
 /// Rows that are worked on together: the memory that a training set takes.
@@ -119,7 +119,8 @@ pub fn write_training_set(
     let spine = Spine::open(request)?;
     let sweeper = Sweeper::new(store, request, &spine, watch)?;
     let mut file = TrainingFile::create(&spine, &request.out, schema_of(request), notes(request, sweeper.version))?;
-    let mut summary = TrainingSummary { features: schema_of(request).fields().len(), version: sweeper.version, ..TrainingSummary::default() };
+    let mut summary =
+        TrainingSummary { features: schema_of(request).fields().len(), version: sweeper.version, ..TrainingSummary::default() };
     for groups in spine.blocks(BLOCK_ROWS) {
         let mut clock = Clock(Instant::now());
         let block = spine.read(groups.clone(), request.threads)?;
@@ -173,7 +174,8 @@ fn is_same(a: &std::path::Path, b: &std::path::Path) -> bool {
 fn schema_of(request: &TrainingRequest) -> Schema {
     let lookup = &request.lookup;
     let derived = lookup.service.map(|service| lookup.definitions.services[service].derived.as_slice()).unwrap_or_default();
-    let kinds = lookup.kinds.iter().flatten().map(|kind| arrow_type_of(*kind)).chain(derived.iter().map(|d| arrow_type(d.expression.kind())));
+    let kinds =
+        lookup.kinds.iter().flatten().map(|kind| arrow_type_of(*kind)).chain(derived.iter().map(|d| arrow_type(d.expression.kind())));
     let mut fields: Vec<Field> = lookup.columns.iter().zip(kinds).map(|(name, kind)| Field::new(&**name, kind, true)).collect();
     if request.statuses {
         let features = &lookup.columns[..lookup.features.len()];
@@ -212,7 +214,8 @@ fn columns_of(request: &TrainingRequest, spine: &Spine, block: &Block, swept: &S
     let features: Vec<(_, usize, OutputType)> = places.iter().zip(kinds).map(|((matrix, at), kind)| (*matrix, *at, *kind)).collect();
     in_parallel(request.threads, block.rows.div_ceil(SEGMENT_ROWS), |segment| {
         let rows = segment * SEGMENT_ROWS..block.rows.min((segment + 1) * SEGMENT_ROWS);
-        let column = |(matrix, at, kind): &(&matrix::Matrix, usize, OutputType)| feature_column(matrix, *at, rows.clone(), *kind, &swept.heaps);
+        let column =
+            |(matrix, at, kind): &(&matrix::Matrix, usize, OutputType)| feature_column(matrix, *at, rows.clone(), *kind, &swept.heaps);
         let mut all: Vec<ArrayRef> = features.iter().map(column).collect();
         for derived in derived {
             let inputs = RowInputs { spine, block, features: &features, heaps: &swept.heaps, row: 0 };

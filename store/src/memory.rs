@@ -22,7 +22,12 @@ impl Store {
         self.load_entity_from(&transaction, entity, key)
     }
 
-    pub(crate) fn load_entity_from(&self, transaction: &ReadTransaction, entity: usize, key: &[u8]) -> Result<Option<EntityState>, StoreError> {
+    pub(crate) fn load_entity_from(
+        &self,
+        transaction: &ReadTransaction,
+        entity: usize,
+        key: &[u8],
+    ) -> Result<Option<EntityState>, StoreError> {
         let mut state = EntityState::new(key, self.plan.views_of(entity));
         let views = self.definitions().views.iter().enumerate().filter(|(_, v)| v.entity == entity);
         for (view, _) in views {

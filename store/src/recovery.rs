@@ -17,8 +17,8 @@ use crate::checkpoint::{CheckpointNote, PartitionState};
 use crate::commit::{Commit, CommitNote, Tally};
 use crate::error::{OpenError, StoreError, engine};
 use crate::layout::{
-    CHUNKS, CLOSED, FOLDED, FORMAT, LATE, LOG, META, META_CHECKPOINT, META_DEFINITIONS, META_FORMAT, META_PARTITIONS, PROGRESS, REJECTS, STATE,
-    WHOLE_COMMIT,
+    CHUNKS, CLOSED, FOLDED, FORMAT, LATE, LOG, META, META_CHECKPOINT, META_DEFINITIONS, META_FORMAT, META_PARTITIONS, PROGRESS, REJECTS,
+    STATE, WHOLE_COMMIT,
 };
 use crate::read::places;
 use crate::side::SideOutputs;
@@ -107,7 +107,8 @@ impl Store {
         writer.checkpointed = note.version;
         writer.tallies = note.tallies;
         self.published.store(note.version, Ordering::Release);
-        let store_times = |into: &[AtomicI64], from: &[Time]| into.iter().zip(from).for_each(|(a, t)| a.store(t.micros(), Ordering::Release));
+        let store_times =
+            |into: &[AtomicI64], from: &[Time]| into.iter().zip(from).for_each(|(a, t)| a.store(t.micros(), Ordering::Release));
         store_times(&self.watermarks, &note.watermarks);
         store_times(&self.oldest, &note.oldest);
         self.folded_version.iter().zip(note.folded_version).for_each(|(a, v)| a.store(v, Ordering::Release));
@@ -175,8 +176,13 @@ impl Store {
             }
         }
         let mut note = note.ok_or(Damaged { what: "a commit has no end" })?;
-        let commit =
-            Commit { source: note.source as usize, partitions, trail: std::mem::take(&mut note.trail), read: note.read, ..Commit::default() };
+        let commit = Commit {
+            source: note.source as usize,
+            partitions,
+            trail: std::mem::take(&mut note.trail),
+            read: note.read,
+            ..Commit::default()
+        };
         Ok(Some((version, commit, note, size)))
     }
 
@@ -256,7 +262,10 @@ fn check_definitions(database: &Database, directory: &Path, definitions: &Defini
     if stored == given {
         return Ok(());
     }
-    let changed = given.iter().filter(|(name, print)| stored.iter().any(|(n, p)| n == name && p != print)).map(|(n, _)| format!("view `{n}` has changed"));
+    let changed = given
+        .iter()
+        .filter(|(name, print)| stored.iter().any(|(n, p)| n == name && p != print))
+        .map(|(n, _)| format!("view `{n}` has changed"));
     let added = given.iter().filter(|(name, _)| !stored.iter().any(|(n, _)| n == name)).map(|(n, _)| format!("view `{n}` is new"));
     let missing = stored.iter().filter(|(name, _)| !given.iter().any(|(n, _)| n == name)).map(|(n, _)| format!("view `{n}` is missing"));
     let all: Vec<String> = changed.chain(added).chain(missing).collect();

@@ -230,7 +230,14 @@ impl Closing {
         }
         for neighbour in neighbours {
             if let Some(open) = state.open.windows.remove(&(view, place, neighbour)) {
-                self.timers.remove(&Timer { at: open.end.previous_tick() + delay, end: open.end, start: neighbour, key: state.key.clone(), view, window: place });
+                self.timers.remove(&Timer {
+                    at: open.end.previous_tick() + delay,
+                    end: open.end,
+                    start: neighbour,
+                    key: state.key.clone(),
+                    view,
+                    window: place,
+                });
                 start = start.min(neighbour);
                 merged.swallow(&step.view().slots, neighbour, open);
             }
@@ -266,7 +273,15 @@ impl Closing {
     }
 
     /// Emits a window that has closed, or removes one that is final.
-    pub(super) fn fire(&mut self, plan: &EnginePlan, section: usize, state: &mut EntityState, timer: &Timer, sequence: u64, outputs: &mut Outputs) {
+    pub(super) fn fire(
+        &mut self,
+        plan: &EnginePlan,
+        section: usize,
+        state: &mut EntityState,
+        timer: &Timer,
+        sequence: u64,
+        outputs: &mut Outputs,
+    ) {
         let id = (timer.view, timer.window, timer.start);
         let Some(view_plan) = plan.sections[section].views.iter().find(|v| v.view == timer.view as usize) else { return };
         let emit_plan = &plan.emits[view_plan.view];

@@ -1,3 +1,5 @@
+//! Expressions as tables: text in, value or error out.
+
 mod oracle;
 
 use super::*;

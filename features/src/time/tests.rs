@@ -1,3 +1,5 @@
+//! Instants and spans: text in, text out, and arithmetic at the ends.
+
 use super::*;
 
 #[test]

@@ -1,3 +1,5 @@
+//! Windows at their edges.
+
 use super::*;
 
 fn at(micros: i64) -> Time {

@@ -1,3 +1,5 @@
+//! Rows become batches, whole or not at all.
+
 use floodmark_features::schema::Column;
 use floodmark_features::time::Time;
 use floodmark_features::value::ValueRef::{self, Bool, Float, Int, Null, Str};

@@ -1,3 +1,5 @@
+//! Files of every kind: good lines, bad lines, real data.
+
 mod parquet;
 mod text;
 

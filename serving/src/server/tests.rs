@@ -1,3 +1,5 @@
+//! The server from outside: health, reflection, deadlines, drain, ports.
+
 use std::sync::Arc;
 use std::time::Instant;
 

@@ -1,3 +1,5 @@
+//! Requests that are refused, and by what name.
+
 use floodmark_proto::v1::get_features_request::What;
 use floodmark_store::ReadError;
 use tonic::Code;

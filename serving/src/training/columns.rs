@@ -3,11 +3,11 @@
 use std::ops::Range;
 use std::sync::Arc;
 
+use arrow::array::{ArrayBuilder, DictionaryArray, Int8Array, StringArray};
 use arrow::array::{
     ArrayRef, BooleanArray, BooleanBuilder, Float64Array, Float64Builder, Int64Array, Int64Builder, ListBuilder, StringBuilder,
     TimestampMicrosecondArray, TimestampMicrosecondBuilder, make_builder,
 };
-use arrow::array::{ArrayBuilder, DictionaryArray, Int8Array, StringArray};
 use arrow::buffer::{BooleanBuffer, NullBuffer};
 use arrow::datatypes::{DataType, Field, Int8Type, TimeUnit};
 use floodmark_features::definition::OutputType;

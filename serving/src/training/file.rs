@@ -47,7 +47,12 @@ impl Drop for Temporary {
 }
 
 impl<'s> TrainingFile<'s> {
-    pub(super) fn create(spine: &'s Spine, path: &Path, features: Schema, notes: Vec<(&str, String)>) -> Result<TrainingFile<'s>, TrainingError> {
+    pub(super) fn create(
+        spine: &'s Spine,
+        path: &Path,
+        features: Schema,
+        notes: Vec<(&str, String)>,
+    ) -> Result<TrainingFile<'s>, TrainingError> {
         let failed = |error: String| TrainingError::write(path, error);
         let name = path.file_name().ok_or_else(|| failed("expected the name of a file".to_owned()))?;
         let temporary = path.with_file_name(format!(".{}.{}.tmp", name.to_string_lossy(), std::process::id()));

@@ -59,7 +59,12 @@ impl KeySet {
     }
 
     /// Puts the rows of one partition in groups of one key each, by time within a group.
-    pub(super) fn group<'a>(&self, spine: &Spine, block: &Block, routed: impl Iterator<Item = &'a Vec<Routed>> + Clone) -> (Vec<Group>, Vec<u32>) {
+    pub(super) fn group<'a>(
+        &self,
+        spine: &Spine,
+        block: &Block,
+        routed: impl Iterator<Item = &'a Vec<Routed>> + Clone,
+    ) -> (Vec<Group>, Vec<u32>) {
         let count = routed.clone().map(Vec::len).sum();
         // For each key its hash, one of its rows, and how many there are.
         let mut found: Vec<(u64, u32, u32)> = Vec::new();
@@ -100,7 +105,8 @@ impl KeySet {
         }
         let time = &block.columns[spine.time];
         let at = |row: &u32| time.word(*row as usize) as i64;
-        let groups: Vec<Group> = found.iter().zip(&starts).map(|((hash, _, n), start)| Group { hash: *hash, rows: *start..start + *n as usize }).collect();
+        let groups: Vec<Group> =
+            found.iter().zip(&starts).map(|((hash, _, n), start)| Group { hash: *hash, rows: *start..start + *n as usize }).collect();
         for group in &groups {
             let rows = &mut rows[group.rows.clone()];
             if !rows.is_sorted_by_key(at) {

@@ -93,7 +93,11 @@ impl Spine {
 
     /// A row stands for an event of each source whose ids are of the column's type.
     fn match_events(&mut self, lookup: &Lookup, column: &str) -> Result<(), TrainingError> {
-        let kinds: Vec<Type> = lookup.reads.iter().filter_map(|read| id_kind(&lookup.definitions.sources[lookup.definitions.views[read.view].source])).collect();
+        let kinds: Vec<Type> = lookup
+            .reads
+            .iter()
+            .filter_map(|read| id_kind(&lookup.definitions.sources[lookup.definitions.views[read.view].source]))
+            .collect();
         let Some(first) = kinds.first() else { return Err(TrainingError::NoEventIds { column: column.to_owned() }) };
         let position = self.position(column).ok_or_else(|| self.missing("event id", column, *first))?;
         let found = self.schema().field(position).data_type().clone();
@@ -105,7 +109,8 @@ impl Spine {
             let source = &lookup.definitions.sources[view.source];
             let Some(kind) = id_kind(source).filter(|kind| widens(&found, *kind)) else { continue };
             let id = self.add(position, kind);
-            let fields = view.columns.iter().map(|c| self.try_need(&source.schema.columns[*c].name, source.schema.columns[*c].kind)).collect();
+            let fields =
+                view.columns.iter().map(|c| self.try_need(&source.schema.columns[*c].name, source.schema.columns[*c].kind)).collect();
             self.own[at] = Some(OwnColumns { id, fields });
         }
         Ok(())
@@ -201,7 +206,8 @@ impl Spine {
     /// Decodes the needed columns of some row groups, each column of each row group by itself.
     pub(super) fn read(&self, groups: std::ops::Range<usize>, threads: usize) -> Result<Block, TrainingError> {
         let columns = self.needed.len();
-        let parts = in_parallel(threads, groups.len() * columns, |at| self.read_column(groups.start + at / columns, &self.needed[at % columns]))?;
+        let parts =
+            in_parallel(threads, groups.len() * columns, |at| self.read_column(groups.start + at / columns, &self.needed[at % columns]))?;
         let mut all: Vec<Words> = self.needed.iter().map(|needed| Words::new(needed.kind)).collect();
         for (at, part) in parts.into_iter().enumerate() {
             if !all[at % columns].extend(part) {

@@ -4,7 +4,9 @@ use std::fs::File;
 use std::path::Path;
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, Float64Array, Int32Array, Int64Array, RecordBatch, StringArray, TimestampNanosecondArray};
+use arrow::array::{
+    Array, ArrayRef, AsArray, BooleanArray, Float64Array, Int32Array, Int64Array, RecordBatch, StringArray, TimestampNanosecondArray,
+};
 use arrow::compute::concat_batches;
 use arrow::datatypes::{DataType, Float64Type, Int64Type, TimestampMicrosecondType};
 use floodmark_features::definition::Definitions;
@@ -109,7 +111,15 @@ fn any_event(chance: &mut Chance, id: i64) -> Event {
 fn values(event: &Event, text_ids: bool) -> Vec<Value> {
     let id = if text_ids { Value::Str(event.id.to_string().into()) } else { Value::Int(event.id) };
     let at = Value::Time(Time::from_micros(event.at));
-    vec![id, at, Value::Int(event.card), Value::Str(event.shop.clone().into()), Value::Float(event.amount), Value::Int(event.n), Value::Bool(event.fraud)]
+    vec![
+        id,
+        at,
+        Value::Int(event.card),
+        Value::Str(event.shop.clone().into()),
+        Value::Float(event.amount),
+        Value::Int(event.n),
+        Value::Bool(event.fraud),
+    ]
 }
 
 fn commit(store: &Store, events: &[Event], text_ids: bool) {
@@ -338,7 +348,8 @@ fn refused(change: impl FnOnce(&mut TrainingRequest)) -> String {
     };
     change(&mut request);
     let error: TrainingError = write_training_set(&store, &request, &|_| {}).expect_err("refused");
-    let files: Vec<_> = std::fs::read_dir(directory.path()).expect("listed").filter_map(|e| e.ok()?.file_name().into_string().ok()).collect();
+    let files: Vec<_> =
+        std::fs::read_dir(directory.path()).expect("listed").filter_map(|e| e.ok()?.file_name().into_string().ok()).collect();
     assert!(!files.iter().any(|f| f.contains("out.parquet")), "nothing is left behind: {files:?}");
     error.to_string().replace(&*directory.path().to_string_lossy(), "DIR")
 }
@@ -363,5 +374,7 @@ fn what_is_wrong_is_told_by_name() {
     assert_eq!(refused(|r| r.version = Some(9)), "no commit has this version yet. version=9 newest=0");
     let same = "training set would replace its own spine: name another output. path=DIR/spine.parquet";
     assert_eq!(refused(|r| r.out = r.spine.clone()), same);
-    assert!(refused(|r| r.spine = "/no/such".into()).starts_with("spine cannot be opened: check the path and its permissions. path=/no/such"));
+    assert!(
+        refused(|r| r.spine = "/no/such".into()).starts_with("spine cannot be opened: check the path and its permissions. path=/no/such")
+    );
 }

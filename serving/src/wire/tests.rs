@@ -1,3 +1,5 @@
+//! What goes over the wire comes back.
+
 use super::*;
 
 fn wire(kind: Kind) -> v1::Value {

@@ -1,3 +1,5 @@
+//! Exact sums against big integers from the start.
+
 use num_bigint::BigInt;
 use proptest::prelude::*;
 
