@@ -6,6 +6,7 @@ mod disorder;
 mod flink;
 mod harness;
 mod kernel;
+mod push;
 mod real_transactions;
 mod tidy;
 mod window_cases;

@@ -1,0 +1,139 @@
+//! Producers over gRPC, against the real server: acknowledged events can be read at once, come once, and outlive kill -9.
+
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+
+use floodmark_proto::v1;
+use floodmark_proto::v1::feature_service_client::FeatureServiceClient;
+use floodmark_proto::v1::push_service_client::PushServiceClient;
+use floodmark_proto::v1::value::Kind;
+
+const MINUTE: i64 = 60_000_000;
+const START: i64 = 1_522_540_800_000_000;
+
+struct Running {
+    child: Child,
+    address: String,
+}
+
+fn start(store: &Path) -> Running {
+    let definitions = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/fraud/floodmark.yaml");
+    let mut child = Command::new(env!("CARGO_BIN_EXE_floodmark"))
+        .args(["up", "--listen", "127.0.0.1:0", "--json", "--definitions"])
+        .arg(definitions)
+        .arg("--store")
+        .arg(store)
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("the floodmark command");
+    let mut line = String::new();
+    BufReader::new(child.stdout.take().expect("stdout")).read_line(&mut line).expect("a line");
+    let said: serde_json::Value = serde_json::from_str(&line).expect("JSON");
+    Running { child, address: format!("http://{}", said["grpc"].as_str().expect("an address")) }
+}
+
+fn value(kind: Kind) -> v1::Value {
+    v1::Value { kind: Some(kind) }
+}
+
+/// A transaction of customer 7 at terminal 9.
+fn transaction(id: i64, minutes: i64, amount: Option<f64>) -> v1::EventRow {
+    let mut values = vec![
+        value(Kind::Int64Value(id)),
+        value(Kind::TimestampMicros(START + minutes * MINUTE)),
+        value(Kind::Int64Value(7)),
+        value(Kind::Int64Value(9)),
+        v1::Value { kind: amount.map(Kind::DoubleValue) },
+    ];
+    values.push(value(Kind::BoolValue(false)));
+    v1::EventRow { values }
+}
+
+fn request(batch_id: u64, rows: Vec<v1::EventRow>) -> v1::PushRequest {
+    let columns = ["transaction_id", "tx_datetime", "customer_id", "terminal_id", "amount", "fraud"];
+    v1::PushRequest {
+        source: "transactions".to_owned(),
+        partition: "till-1".to_owned(),
+        columns: columns.map(str::to_owned).to_vec(),
+        rows,
+        batch_id,
+    }
+}
+
+async fn push(address: &str, requests: Vec<v1::PushRequest>) -> Vec<v1::PushAck> {
+    let mut client = PushServiceClient::connect(address.to_owned()).await.expect("a server");
+    let mut acks = client.push(tokio_stream::iter(requests)).await.expect("a stream").into_inner();
+    let mut all = Vec::new();
+    while let Some(ack) = acks.message().await.expect("an acknowledgement") {
+        all.push(ack);
+    }
+    all
+}
+
+/// `customer_spend.nb_tx_1d` and `avg_amount_1d` of customer 7.
+async fn read(address: &str, minutes: i64) -> (Kind, Kind, v1::FeatureRow) {
+    let mut client = FeatureServiceClient::connect(address.to_owned()).await.expect("a server");
+    let asked = v1::GetFeaturesRequest {
+        what: Some(v1::get_features_request::What::Service("fraud".to_owned())),
+        key_names: vec!["customer_id".to_owned(), "terminal_id".to_owned()],
+        rows: vec![v1::EntityRow { keys: vec![value(Kind::Int64Value(7)), value(Kind::Int64Value(9))], ..Default::default() }],
+        as_of_micros: Some(START + minutes * MINUTE),
+        ..Default::default()
+    };
+    let answer = client.get_features(asked).await.expect("an answer").into_inner();
+    let at = |name: &str| answer.names.iter().position(|n| n == name).expect("a feature");
+    let kind = |name: &str| answer.rows[0].values[at(name)].kind.clone().expect("a value");
+    (kind("customer_spend.nb_tx_1d"), kind("customer_spend.avg_amount_1d"), answer.rows[0].clone())
+}
+
+#[tokio::test]
+async fn acknowledged_events_are_there_once_and_for_good() {
+    let home = tempfile::tempdir().expect("a directory");
+    let store = home.path().join("store");
+    let mut running = start(&store);
+    let first = vec![transaction(1, 0, Some(10.0)), transaction(2, 5, Some(30.0)), transaction(3, 6, Some(f64::NAN))];
+    let far_ahead = v1::EventRow {
+        values: [
+            value(Kind::Int64Value(99)),
+            value(Kind::StringValue("2999-01-01T00:00:00Z".to_owned())),
+            value(Kind::Int64Value(7)),
+            value(Kind::Int64Value(9)),
+        ]
+        .to_vec(),
+    };
+    let acks = push(&running.address, vec![request(1, first.clone()), request(2, vec![transaction(4, 9, Some(20.0)), far_ahead])]).await;
+    assert_eq!((acks[0].batch_id, acks[0].accepted, acks[0].rejected), (1, 2, 1));
+    assert_eq!((acks[0].rejections[0].index, acks[0].rejections[0].code.as_str()), (2, "not_finite"));
+    assert_eq!((acks[1].accepted, acks[1].rejections[0].code.as_str()), (1, "in_the_future"));
+    assert!(acks[1].version > acks[0].version);
+
+    let (count, mean, row) = read(&running.address, 10).await;
+    assert_eq!((count, mean), (Kind::Int64Value(3), Kind::DoubleValue(20.0)));
+    assert!(row.version >= acks[1].version && row.provisional, "above the watermark a value may still change");
+    assert_eq!(row.watermark_micros, Some(START + 8 * MINUTE - 1), "nine minutes less the allowed disorder, and a tick");
+
+    // Killed, and started again: what was acknowledged is there, and what is sent again counts once.
+    running.child.kill().expect("a kill");
+    running.child.wait().expect("an end");
+    let mut running = start(&store);
+    let again = push(&running.address, vec![request(1, first)]).await;
+    assert_eq!((again[0].accepted, again[0].duplicates, again[0].rejected), (0, 2, 1));
+    let (count, mean, _) = read(&running.address, 10).await;
+    assert_eq!((count, mean), (Kind::Int64Value(3), Kind::DoubleValue(20.0)));
+
+    // Far behind the watermark: named late, and final values stay as they are.
+    let late = push(&running.address, vec![request(5, vec![transaction(5, 60 * 24 * 40, Some(1.0)), transaction(6, 1, Some(1.0))])]).await;
+    assert_eq!((late[0].accepted, late[0].late), (1, 1));
+    assert_eq!(read(&running.address, 8).await.0, Kind::Int64Value(2), "as of a final time");
+
+    let told = Command::new("kill").args(["-TERM", &running.child.id().to_string()]).status().expect("kill");
+    // Waiting must not stop this thread: its connections still have to answer the server's goodbye.
+    let ended = tokio::task::spawn_blocking(move || running.child.wait()).await.expect("a thread").expect("an end");
+    assert!(told.success() && ended.success(), "it ends in order");
+    let late = Command::new(env!("CARGO_BIN_EXE_floodmark")).args(["late", "--json", "--store"]).arg(&store).output().expect("late events");
+    let lines: Vec<serde_json::Value> =
+        String::from_utf8_lossy(&late.stdout).lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+    assert!(lines.iter().all(|line| line["event_id"] == "6") && lines.len() == 3, "{lines:?}");
+    assert_eq!(lines[0]["position"]["partition"], "till-1");
+}
