@@ -13,11 +13,11 @@ use floodmark_ingest::replay::{Input, replay};
 use floodmark_store::{Settings, Store};
 
 const EVENTS: usize = 60_000;
-const CARDS: u64 = 150;
+pub(crate) const CARDS: u64 = 150;
 const SECOND: i64 = 1_000_000;
-const DAY: i64 = 86_400 * SECOND;
+pub(crate) const DAY: i64 = 86_400 * SECOND;
 
-const DEFINITIONS: &str = r#"
+pub(crate) const DEFINITIONS: &str = r#"
 sources:
   payments:
     schema: { id: int64, at: timestamp, card: int64, amount: float64 }
@@ -43,10 +43,10 @@ services:
 "#;
 
 #[derive(Clone, Copy, Debug)]
-struct Payment {
-    id: i64,
-    at: i64,
-    card: i64,
+pub(crate) struct Payment {
+    pub(crate) id: i64,
+    pub(crate) at: i64,
+    pub(crate) card: i64,
     amount: f64,
     visible: i64,
     behind: bool,
@@ -63,7 +63,7 @@ impl Chance {
     }
 }
 
-fn payments() -> Vec<Payment> {
+pub(crate) fn payments() -> Vec<Payment> {
     let mut chance = Chance(77);
     let mut at = 1_600_000_000 * SECOND;
     let payment = |id| {
@@ -89,12 +89,17 @@ fn arriving(mut payments: Vec<(i64, Payment)>) -> Vec<Payment> {
 }
 
 fn store_of(directory: &Path, payments: &[Payment]) -> (Arc<Store>, Lookup) {
+    store_with(directory, payments, DEFINITIONS, Settings::default())
+}
+
+/// A store of these payments, in this order of arrival.
+pub(crate) fn store_with(directory: &Path, payments: &[Payment], text: &str, settings: Settings) -> (Arc<Store>, Lookup) {
     let lines: String =
         payments.iter().map(|p| format!("{{\"id\":{},\"at\":{},\"card\":{},\"amount\":{}}}\n", p.id, p.at, p.card, p.amount)).collect();
     let file = directory.join("payments.jsonl");
     std::fs::write(&file, lines).expect("a file");
-    let definitions = Arc::new(Definitions::parse("definitions.yaml", DEFINITIONS).expect("definitions"));
-    let store = Store::open(&directory.join("store"), definitions.clone(), DEFINITIONS, Settings::default()).expect("a store");
+    let definitions = Arc::new(Definitions::parse("definitions.yaml", text).expect("definitions"));
+    let store = Store::open(&directory.join("store"), definitions.clone(), text, settings).expect("a store");
     let store = Arc::new(store);
     let summary = replay(&store, &[Input { source: "payments".to_owned(), path: file }], &mut |_| ()).expect("a replay");
     assert_eq!(summary.tally.read, EVENTS as u64);
@@ -102,7 +107,7 @@ fn store_of(directory: &Path, payments: &[Payment]) -> (Arc<Store>, Lookup) {
     (store, Lookup::of_service(definitions, 0))
 }
 
-fn read(store: &Store, lookup: &Lookup, card: i64, as_of: i64, mode: Mode) -> Vec<Value> {
+pub(crate) fn read(store: &Store, lookup: &Lookup, card: i64, as_of: i64, mode: Mode) -> Vec<Value> {
     let keys = [ValueRef::Int(card)];
     let ask = Ask { keys: &keys, request: &[], as_of: Time::from_micros(as_of), version: None, own_event: None, mode };
     let mut answer = Answer::default();

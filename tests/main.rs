@@ -5,6 +5,7 @@ mod crash;
 mod disorder;
 mod flink;
 mod harness;
+mod keeping;
 mod kernel;
 mod push;
 mod real_transactions;
