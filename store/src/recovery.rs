@@ -248,8 +248,9 @@ fn prepare(database: &Database, directory: &Path, definitions: &Definitions, tex
 
 const META_FINGERPRINTS: &str = "fingerprints";
 
+/// A value does not depend on whether closed windows are emitted, but what is stored does.
 fn fingerprints(definitions: &Definitions) -> Vec<(String, u64)> {
-    definitions.views.iter().map(|v| (v.name.clone(), v.fingerprint)).collect()
+    definitions.views.iter().map(|v| (v.name.clone(), v.fingerprint.wrapping_add(v.closed_windows as u64))).collect()
 }
 
 /// Views are stored by their place and read by their definition: both must be as they were. Services are free to change.
