@@ -126,11 +126,14 @@ impl Chunk {
     }
 
     pub(super) fn span(&self, range: &Range<'_>, layout: &Layout) -> (usize, usize) {
+        // A chunk that starts or ends inside the range needs no search at that end.
         let from = match range.after {
+            None if self.summary.first >= range.from => 0,
             None => self.first_not_before(range.from, None, layout),
             Some(id) => self.first_after(range.from, Some(id), layout),
         };
         let to = match range.before {
+            None if self.summary.last <= range.to => self.summary.rows,
             None => self.first_after(range.to, None, layout),
             Some(id) => self.first_not_before(range.to, Some(id), layout),
         };
