@@ -64,19 +64,24 @@ fn hot_key(events: i64) -> (tempfile::TempDir, Store, Lookup) {
 }
 
 /// All twelve features of one customer and one terminal, as of moments spread over the last days.
-#[divan::bench(args = [10, 100, 1_000, 10_000, 100_000, 1_000_000])]
+#[divan::bench(args = [10, 100, 1_000, 10_000, 100_000, 1_000_000], sample_count = 1_000)]
 fn read_twelve_features(bencher: divan::Bencher<'_, '_>, events: i64) {
     let (_home, store, lookup) = hot_key(events);
     let keys = [ValueRef::Int(1), ValueRef::Int(1)];
     let mut answer = Answer::default();
     let mut moment = 0;
-    bencher.bench_local(|| {
+    let mut read = || {
         moment = (moment + 7_919_000_003) % (8 * DAY);
         let as_of = Time::from_micros(START + 30 * DAY + moment);
         let ask = Ask { keys: &keys, request: &[ValueRef::Null; 2], as_of, version: None, own_event: None, mode: Mode::AsServed };
         store.read(&lookup, &ask, &mut answer).expect("an answer");
         answer.version
+    };
+    // Partials are made when they are first asked for; here they are to be there.
+    (0..10_000).for_each(|_| {
+        read();
     });
+    bencher.bench_local(read);
 }
 
 fn sliding_windows(windows: usize) -> String {

@@ -44,7 +44,14 @@ fn retention_forgets_exactly_what_may_not_be_asked() {
         let [a, b] = [&whole, &kept].map(|store| read(store, &lookup, card, as_of, Mode::AsServed));
         assert_eq!(a, b, "card {card} as of {as_of}");
     }
-    let before = Ask { keys: &[ValueRef::Int(1)], request: &[], as_of: oldest.previous_tick(), version: None, own_event: None, mode: Mode::AsServed };
+    let before = Ask {
+        keys: &[ValueRef::Int(1)],
+        request: &[],
+        as_of: oldest.previous_tick(),
+        version: None,
+        own_event: None,
+        mode: Mode::AsServed,
+    };
     match kept.read(&lookup, &before, &mut Answer::default()) {
         Err(ReadError::BeforeRetention { oldest: told, .. }) => assert_eq!(told, oldest),
         other => panic!("{other:?}"),
