@@ -162,21 +162,3 @@ fn any_bytes_are_rows_or_rejects_with_every_position_once() {
         }
     }
 }
-
-#[test]
-#[ignore = "a measurement: cargo test --release -- --ignored --nocapture"]
-fn speed_of_text() {
-    let rows = 1_000_000;
-    let folder = tempfile::tempdir().expect("a folder");
-    let json: String = (0..rows)
-        .map(|n| format!("{{\"id\":{n},\"at\":\"2018-04-01T00:00:31.000000Z\",\"customer\":{n},\"amount\":57.16,\"fraud\":false}}\n"))
-        .collect();
-    let csv: String = (0..rows).map(|n| format!("{n},2018-04-01T00:00:31.000000Z,{n},57.16,false,\n")).collect();
-    let json = write(folder.path(), "events.jsonl", json);
-    let csv = write(folder.path(), "events.csv", format!("id,at,customer,amount,fraud,note\n{csv}"));
-    for path in [json, csv] {
-        let started = std::time::Instant::now();
-        let read: usize = all(&path, &payments(), 0).iter().map(|b| b.columns.num_rows()).sum();
-        eprintln!("{}: {:.0} rows a second", path.display(), read as f64 / started.elapsed().as_secs_f64());
-    }
-}
