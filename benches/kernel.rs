@@ -46,14 +46,19 @@ fn batch(definitions: &Definitions, rows: &[(i64, i64, i64)], first_id: i64) -> 
 
 /// A store whose customer 1 and terminal 1 have `events` events in 30 days.
 fn hot_key(events: i64) -> (tempfile::TempDir, Store, Lookup) {
+    filled((0..events).map(|i| (START + i * (30 * DAY / events), 1, 1)))
+}
+
+/// A store with these transactions.
+fn filled(rows: impl Iterator<Item = (i64, i64, i64)>) -> (tempfile::TempDir, Store, Lookup) {
     let definitions = Arc::new(Definitions::parse("floodmark.yaml", FRAUD).expect("definitions"));
     let home = tempfile::tempdir().expect("a directory");
     let store = Store::open(home.path(), definitions.clone(), FRAUD, Settings::default()).expect("a store");
     let mut router = Router::new(store.plan().clone(), 0, store.partitions(), store.progress(0));
     let partition = router.progress_mut().open("bench");
-    let all: Vec<(i64, i64, i64)> = (0..events).map(|i| (START + i * (30 * DAY / events), 1, 1)).collect();
+    let all: Vec<(i64, i64, i64)> = rows.collect();
     for (n, rows) in all.chunks(32_768).enumerate() {
-        let routed = router.route(&batch(&definitions, rows, n as i64 * 32_768), partition, Time::from_micros(START + 40 * DAY));
+        let routed = router.route(&batch(&definitions, rows, n as i64 * 32_768), partition, Time::from_micros(START + 200 * DAY));
         let mut commits = [routed];
         let versions = store.commit(&mut commits, Time::from_micros(START + n as i64)).expect("a commit");
         let outputs = store.apply_on_all_cores(versions[0], &commits[0]).expect("applied");
@@ -79,6 +84,30 @@ fn read_twelve_features(bencher: divan::Bencher<'_, '_>, events: i64) {
     };
     // Partials are made when they are first asked for; here they are to be there.
     (0..10_000).for_each(|_| {
+        read();
+    });
+    bencher.bench_local(read);
+}
+
+/// The same of any of 5,000 customers and 10,000 terminals with half a year of events, as of any time in the last days: in no cache.
+#[divan::bench(args = [1, 183], sample_count = 1_000, sample_size = 100)]
+fn read_of_random_entities(bencher: divan::Bencher<'_, '_>, days: i64) {
+    const EVENTS: i64 = 1_750_000;
+    let (_home, store, lookup) = filled((0..EVENTS).map(|i| (START + i * (183 * DAY / EVENTS), i * 48_271 % 5_000, i * 69_621 % 10_007)));
+    let mut answer = Answer::default();
+    let mut state = 1_i64;
+    let mut below = |bound: i64| {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (i128::from(state as u64 >> 1) * i128::from(bound) >> 63) as i64
+    };
+    let mut read = || {
+        let keys = [ValueRef::Int(below(5_000)), ValueRef::Int(below(10_007))];
+        let as_of = Time::from_micros(START + (183 - days) * DAY + below(days * DAY));
+        let ask = Ask { keys: &keys, request: &[ValueRef::Null; 2], as_of, version: None, own_event: None, mode: Mode::AsServed };
+        store.read(&lookup, &ask, &mut answer).expect("an answer");
+        answer.version
+    };
+    (0..200_000).for_each(|_| {
         read();
     });
     bencher.bench_local(read);

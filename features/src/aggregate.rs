@@ -14,7 +14,7 @@ use xxhash_rust::xxh3::xxh3_128;
 
 use crate::definition::Slot;
 use crate::key::{EventId, event_order};
-use crate::row::{HEADER, NULLS, Row, Rows};
+use crate::row::{Row, Rows};
 use crate::time::{Span, Time};
 use crate::value::{Type, Value, ValueRef};
 use exact::{ExactSquares, ExactSum, scatter};
@@ -183,47 +183,52 @@ impl Slot {
         }
     }
 
-    /// Lifts the rows that `admit` lets through, and merges them into the partial.
+    /// Lifts rows, and merges them into the partial.
     #[inline]
-    pub fn add_rows(&self, partial: &mut Partial, rows: Rows<'_>, admit: impl Fn(&[u64]) -> bool + Copy) {
-        match &self.filter {
-            None => self.add_filtered(partial, rows, admit, |_| true),
-            Some(filter) => self.add_filtered(partial, rows, admit, |row| filter.accepts(row)),
+    pub fn add_rows(&self, partial: &mut Partial, rows: Rows<'_>) {
+        if self.filter.is_none() && self.add_whole_column(partial, rows) {
+            return;
         }
+        self.add_rows_if(partial, rows, |_| true);
     }
 
-    /// One loop for each common partial, so that nothing is decided row by row.
+    /// Counts and sums of columns without nulls, and no filter: the common case. False, and nothing added, in any other.
     #[inline]
-    fn add_filtered(&self, partial: &mut Partial, rows: Rows<'_>, admit: impl Fn(&[u64]) -> bool, accept: impl Fn(&Row<'_>) -> bool) {
-        let Rows { heap, layout, .. } = rows;
-        let admitted = rows
-            .words
-            .chunks_exact(layout.stride())
-            .filter(|words| admit(words))
-            .map(|words| Row { words, heap, layout })
-            .filter(|row| accept(row));
+    fn add_whole_column(&self, partial: &mut Partial, rows: Rows<'_>) -> bool {
         let Some(column) = self.column else {
-            return match partial {
-                Partial::Count(n) => *n += admitted.count() as u64,
-                _ => admitted.for_each(|row| self.add_row(partial, &row, ValueRef::Null)),
-            };
+            let Partial::Count(n) = partial else { return false };
+            *n += rows.len() as u64;
+            return true;
         };
-        let present = admitted.filter(|row| row.words[NULLS] >> column & 1 == 0);
-        match (partial, self.kind) {
-            (Partial::Count(n), _) => *n += present.count() as u64,
-            (Partial::Floats { n, sum }, _) => present.for_each(|row| {
-                sum.add(f64::from_bits(row.words[HEADER + column]));
-                *n += 1;
-            }),
-            (Partial::Ints { n, sum }, _) => present.for_each(|row| {
-                *sum += i128::from(row.words[HEADER + column] as i64);
-                *n += 1;
-            }),
-            (partial, _) => present.for_each(|row| self.add_row(partial, &row, row.value(column))),
+        let Some(words) = rows.whole_column(column) else { return false };
+        match partial {
+            Partial::Count(n) => *n += words.len() as u64,
+            Partial::Floats { n, sum } => {
+                words.iter().for_each(|word| sum.add(f64::from_bits(*word)));
+                *n += words.len() as u64;
+            }
+            Partial::Ints { n, sum } => {
+                *sum += words.iter().map(|word| i128::from(*word as i64)).sum::<i128>();
+                *n += words.len() as u64;
+            }
+            _ => return false,
+        }
+        true
+    }
+
+    /// Lifts the rows that `admit` lets through, and merges them into the partial.
+    pub fn add_rows_if(&self, partial: &mut Partial, rows: Rows<'_>, admit: impl Fn(&Row<'_>) -> bool) {
+        let wanted = |row: &Row<'_>| admit(row) && self.filter.as_ref().is_none_or(|filter| filter.accepts(row));
+        for row in rows.iter().filter(wanted) {
+            match self.column {
+                None => self.add_row(partial, &row, ValueRef::Null),
+                Some(column) if row.is_null(column) => {}
+                Some(column) => self.add_row(partial, &row, row.value(column)),
+            }
         }
     }
 
-    /// Everything that is not a plain count or sum.
+    /// One row whose value is not null.
     fn add_row(&self, partial: &mut Partial, row: &Row<'_>, value: ValueRef<'_>) {
         match partial {
             Partial::Moments(moments) => {
@@ -253,7 +258,20 @@ impl Slot {
             Partial::Frequencies(counts) => *counts.entry(ByOrder(value.to_value())).or_default() += 1,
             Partial::Newest(newest) => *newest = (*newest).max(Some(row.time())),
             Partial::Count(n) => *n += 1,
-            Partial::Ints { .. } | Partial::Floats { .. } => {}
+            Partial::Floats { n, sum } => {
+                if let ValueRef::Float(x) = value {
+                    sum.add(x);
+                    *n += 1;
+                }
+            }
+            Partial::Ints { n, sum } => {
+                match value {
+                    ValueRef::Int(i) => *sum += i128::from(i),
+                    ValueRef::Bool(b) => *sum += i128::from(b),
+                    _ => return,
+                }
+                *n += 1;
+            }
         }
     }
 

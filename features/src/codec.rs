@@ -14,7 +14,7 @@
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::row::{HEADER, Layout, RowBuffer, Rows};
+use crate::row::{Block, HEADER, Layout, Rows};
 use crate::section::Section;
 use crate::value::Type;
 
@@ -42,25 +42,24 @@ const CUT_SHORT: Damaged = Damaged { what: "they end too early" };
 pub fn encode_rows(rows: Rows<'_>, out: &mut Vec<u8>) {
     out.push(FORMAT);
     put_varint(rows.len() as u64, out);
-    let stride = rows.layout.stride();
+    let layout = rows.layout();
     let mut column = Vec::with_capacity(rows.len());
-    for at in 0..stride {
+    for at in 0..layout.stride() {
         column.clear();
-        let words = rows.words.iter().skip(at).step_by(stride);
         if at == VISIBLE {
-            column.extend(rows.words.chunks_exact(stride).map(|row| row[VISIBLE].wrapping_sub(row[TIME])));
+            column.extend(rows.iter().map(|row| row.word(VISIBLE).wrapping_sub(row.word(TIME))));
         } else {
-            column.extend(words.copied());
+            column.extend(rows.iter().map(|row| row.word(at)));
         }
-        let raw = at.checked_sub(HEADER).is_some_and(|c| rows.layout.types[c] == Type::Float64);
+        let raw = at.checked_sub(HEADER).is_some_and(|c| layout.types[c] == Type::Float64);
         encode_column(&column, raw, out);
     }
-    put_varint(rows.heap.len() as u64, out);
-    out.extend_from_slice(rows.heap);
+    put_varint(rows.heap().len() as u64, out);
+    out.extend_from_slice(rows.heap());
 }
 
 /// Reads what [`encode_rows`] wrote, and moves `bytes` behind it.
-pub fn decode_rows(bytes: &mut &[u8], layout: &Layout) -> Result<RowBuffer, Damaged> {
+pub fn decode_rows(bytes: &mut &[u8], layout: &Layout) -> Result<Block, Damaged> {
     if take_byte(bytes)? != FORMAT {
         return Err(Damaged { what: "they have a format that this program does not know" });
     }
@@ -68,13 +67,13 @@ pub fn decode_rows(bytes: &mut &[u8], layout: &Layout) -> Result<RowBuffer, Dama
     let stride = layout.stride();
     let mut words = vec![0; count.checked_mul(stride).ok_or(CUT_SHORT)?];
     for at in 0..stride {
-        decode_column(bytes, words.iter_mut().skip(at).step_by(stride))?;
+        decode_column(bytes, words[at * count..(at + 1) * count].iter_mut())?;
     }
-    for row in words.chunks_exact_mut(stride) {
-        row[VISIBLE] = row[VISIBLE].wrapping_add(row[TIME]);
+    for row in 0..count {
+        words[VISIBLE * count + row] = words[VISIBLE * count + row].wrapping_add(words[TIME * count + row]);
     }
     let heap = take(bytes)?.to_vec();
-    Ok(RowBuffer { words, heap })
+    Ok(Block::of_columns(words, heap, layout))
 }
 
 /// Writes a section.
@@ -100,8 +99,8 @@ pub fn encode_section(section: &Section, layout: &Layout, out: &mut Vec<u8>) {
 /// Reads what [`encode_section`] wrote, and moves `bytes` behind it.
 pub fn decode_section(bytes: &mut &[u8], layout: &Layout) -> Result<Section, Damaged> {
     let rows = decode_rows(bytes, layout)?;
-    let count = rows.words.len() / layout.stride();
-    let mut section = Section { rows, ..Section::default() };
+    let count = rows.len();
+    let mut section = Section { rows: rows.into(), ..Section::default() };
     let mut sequence = 0_u64;
     for _ in 0..count {
         sequence = sequence.wrapping_add(take_varint(bytes)?);
@@ -227,6 +226,7 @@ pub fn take<'a>(bytes: &mut &'a [u8]) -> Result<&'a [u8], Damaged> {
 mod tests {
     use super::*;
     use crate::key::EventId;
+    use crate::row::RowBuffer;
     use crate::time::Time;
     use crate::value::Value;
 
@@ -250,7 +250,7 @@ mod tests {
         let mut bytes = Vec::new();
         encode_rows(rows.rows(&layout), &mut bytes);
         let mut rest = bytes.as_slice();
-        assert_eq!(decode_rows(&mut rest, &layout), Ok(rows));
+        assert_eq!(decode_rows(&mut rest, &layout).map(RowBuffer::from), Ok(rows));
         assert!(rest.is_empty());
     }
 

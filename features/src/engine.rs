@@ -42,7 +42,7 @@ pub struct EnginePlan {
 pub struct Shard {
     plan: Arc<EnginePlan>,
     /// For each entity, its keys.
-    entities: Vec<HashTable<Box<EntityState>>>,
+    entities: Vec<HashTable<EntityState>>,
     /// For each section, the windows that wait to close.
     pub closing: Vec<Closing>,
     /// For each view, what became of its events.
@@ -240,7 +240,7 @@ impl Shard {
     /// The entity of that key.
     #[inline]
     pub fn entity(&self, entity: usize, hash: u64, key: &[u8]) -> Option<&EntityState> {
-        self.entities[entity].find(hash, |state| *state.key == *key).map(|state| &**state)
+        self.entities[entity].find(hash, |state| *state.key == *key)
     }
 
     /// Puts an entity in that was read back from the store, unless it is there.
@@ -248,18 +248,18 @@ impl Shard {
         let hash = hash_key(&state.key);
         if self.entity(entity, hash, &state.key).is_none() {
             self.bytes += state.bytes();
-            self.entities[entity].insert_unique(hash, Box::new(state), |s| hash_key(&s.key));
+            self.entities[entity].insert_unique(hash, state, |s| hash_key(&s.key));
         }
     }
 
     /// Each entity of a kind.
     pub fn entities(&self, entity: usize) -> impl Iterator<Item = &EntityState> {
-        self.entities[entity].iter().map(|state| &**state)
+        self.entities[entity].iter()
     }
 
     /// Each entity of a kind, to be changed; [`Shard::recount`] is due afterwards if timelines were.
     pub fn entities_mut(&mut self, entity: usize) -> impl Iterator<Item = &mut EntityState> {
-        self.entities[entity].iter_mut().map(|state| &mut **state)
+        self.entities[entity].iter_mut()
     }
 
     /// Drops the entities for which `keep` is false.
@@ -280,7 +280,7 @@ impl Shard {
 
     /// Measures the memory in use afresh.
     pub fn recount(&mut self) {
-        self.bytes = self.entities.iter().flatten().map(|state| state.bytes()).sum();
+        self.bytes = self.entities.iter().flatten().map(EntityState::bytes).sum();
     }
 
     /// Applies some rows of a section that was committed under `version`. `trail` is what the watermark of the source became,
@@ -325,12 +325,12 @@ impl Shard {
         let (hash, key) = (section.hashes[row], section.key(row));
         let views = plan.views_of(section_plan.entity);
         let entry = self.entities[section_plan.entity].entry(hash, |s| *s.key == *key, |s| hash_key(&s.key));
-        let state = entry.or_insert_with(|| Box::new(EntityState::new(key, views))).into_mut();
+        let state = entry.or_insert_with(|| EntityState::new(key, views)).into_mut();
         state.touch(tick);
         let mut best = Outcome::Late;
         for view_plan in &section_plan.views {
-            view_plan.project(routed.row(row).words, version, &mut self.scratch);
-            let event = Row { words: &self.scratch, heap: routed.heap, layout: &view_plan.layout };
+            view_plan.project(&routed.row(row), version, &mut self.scratch);
+            let event = Row::of_words(&self.scratch, routed.heap(), &view_plan.layout);
             let before = state.timelines[view_plan.place].bytes();
             let outcome = plan.judge_and_insert(view_plan, state, &event);
             self.bytes = (self.bytes + state.timelines[view_plan.place].bytes()).saturating_sub(before);

@@ -16,6 +16,8 @@ use crate::window::{Extent, Window};
 #[derive(Debug)]
 pub struct Plan {
     chains: Vec<Chain>,
+    /// The columns of the view that any of them looks at.
+    columns: Vec<usize>,
 }
 
 /// Windows that end at the same instant, shortest first.
@@ -83,7 +85,26 @@ impl Plan {
                 _ => chain.links.push(Link { output, targets: vec![(output, place, position)] }),
             }
         }
-        Plan { chains }
+        let slots = chains.iter().flat_map(|chain| &chain.slots).map(|slot| &view.slots[*slot]);
+        let mut columns: Vec<usize> =
+            slots.flat_map(|slot| slot.column.into_iter().chain(slot.filter.iter().flat_map(|filter| filter.inputs()))).collect();
+        columns.sort_unstable();
+        columns.dedup();
+        Plan { chains, columns }
+    }
+
+    /// Begins to fetch from memory what [`Plan::evaluate`] will look at.
+    #[inline]
+    pub fn fetch(&self, view: &View, timeline: &Timeline, as_of: Time) {
+        for chain in &self.chains {
+            let extents = chain.links.iter().filter_map(|link| view.outputs[link.output].frame.extent(as_of));
+            for (at, extent) in extents.enumerate() {
+                if at == 0 {
+                    timeline.fetch(extent.to, &self.columns);
+                }
+                timeline.fetch(extent.from, &self.columns);
+            }
+        }
     }
 
     /// Fills the cells of this plan's outputs. `timeline` is `None` for an entity that the store does not know.
@@ -231,7 +252,7 @@ impl<'a> Reader<'a> {
         if !own.event.exclude {
             let stored = self.timeline.find(at, id, self.layout);
             if let Some(row) = stored.or(own.row) {
-                totals.rows(Rows { words: row.words, heap: row.heap, layout: row.layout }, None);
+                totals.rows(row.alone(), None);
             }
         }
     }
@@ -265,8 +286,8 @@ impl Sink for Totals<'_> {
     fn rows(&mut self, rows: Rows<'_>, cut: Option<Cut>) {
         for (slot, into) in self.chain.slots.iter().zip(&mut self.partials) {
             match cut {
-                None => self.slots[*slot].add_rows(into, rows, |_| true),
-                Some(cut) => self.slots[*slot].add_rows(into, rows, |words| cut.admits(words)),
+                None => self.slots[*slot].add_rows(into, rows),
+                Some(cut) => self.slots[*slot].add_rows_if(into, rows, |row| cut.admits(row)),
             }
         }
     }

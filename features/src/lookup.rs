@@ -170,9 +170,8 @@ impl Lookup {
 }
 
 impl ViewRead {
-    /// The bytes of the entity key of this view in an ask.
+    /// Appends the bytes of the entity key of this view in an ask.
     pub fn encode_key(&self, ask: &Ask<'_>, out: &mut Vec<u8>) {
-        out.clear();
         for key in &self.keys {
             encode_key(&ask.keys[*key..=*key], out);
         }

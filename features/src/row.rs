@@ -1,4 +1,4 @@
-//! Rows: accepted events as a timeline keeps them, a fixed number of 64-bit words each, text beside them in a heap.
+//! Rows: events as a timeline keeps them, a fixed number of 64-bit words each, text beside them in a heap.
 //!
 //! ```text
 //!   word 0     1          2             3        4      5 ..
@@ -8,7 +8,11 @@
 //! A word holds an `i64`, the bits of a float, 0 or 1, microseconds, or for text `offset << 32 | length` into the heap.
 //! Bit `n` of `nulls` is set where column `n` is null; its word is then 0.
 
+mod block;
+
 use std::cmp::Ordering;
+
+pub use block::{Block, Ends};
 
 use crate::expression::Inputs;
 use crate::key::EventId;
@@ -51,23 +55,31 @@ impl Layout {
 /// One row with the heap that its text is in.
 #[derive(Clone, Copy, Debug)]
 pub struct Row<'a> {
-    /// Header and columns.
-    pub words: &'a [u64],
+    /// Header and columns, [`Row::step`] words apart.
+    words: &'a [u64],
+    step: usize,
     /// Text of this row's chunk or section.
     pub heap: &'a [u8],
     /// What the words mean.
     pub layout: &'a Layout,
 }
 
-/// Rows one after the other in the total order of events.
+/// Rows one after the other in the total order of events: row by row in a [`RowBuffer`], column by column in a [`Block`].
 #[derive(Clone, Copy, Debug)]
 pub struct Rows<'a> {
-    /// A whole number of rows.
-    pub words: &'a [u64],
+    /// From the first word of the first row on.
+    words: &'a [u64],
+    len: usize,
+    /// From one row to the next.
+    row_step: usize,
+    /// From one word of a row to the next.
+    word_step: usize,
+    /// The columns that are null in some row, or may be.
+    nulls: u64,
     /// Text of these rows.
-    pub heap: &'a [u8],
+    heap: &'a [u8],
     /// What the words mean.
-    pub layout: &'a Layout,
+    layout: &'a Layout,
 }
 
 /// The word that says where a text lies.
@@ -112,66 +124,78 @@ pub fn push_text(heap: &mut Vec<u8>, text: &[u8]) -> u64 {
     text_word(offset, text.len())
 }
 
-/// Event time of a row's words.
-#[inline]
-pub fn time_of(words: &[u64]) -> Time {
-    Time::from_micros(words[TIME] as i64)
-}
-
-/// `visible_from` of a row's words.
-#[inline]
-pub fn visible_of(words: &[u64]) -> Time {
-    Time::from_micros(words[VISIBLE] as i64)
-}
-
-/// Version of a row's words.
-#[inline]
-pub fn version_of(words: &[u64]) -> u64 {
-    words[VERSION]
-}
-
 impl<'a> Row<'a> {
+    /// A row of words that stand one after the other.
+    #[inline]
+    pub fn of_words(words: &'a [u64], heap: &'a [u8], layout: &'a Layout) -> Row<'a> {
+        Row { words, step: 1, heap, layout }
+    }
+
+    /// As rows, of which it is the only one.
+    #[inline]
+    pub fn alone(&self) -> Rows<'a> {
+        let Row { words, step, heap, layout } = *self;
+        Rows { words, len: 1, row_step: 0, word_step: step, nulls: self.word(NULLS), heap, layout }
+    }
+
+    /// A word of the header or of a column.
+    #[inline]
+    pub(crate) fn word(&self, at: usize) -> u64 {
+        self.words[at * self.step]
+    }
+
+    /// Each word in turn.
+    fn words(&self) -> impl Iterator<Item = u64> + '_ {
+        (0..self.layout.stride()).map(|at| self.word(at))
+    }
+
+    /// Whether a column is null.
+    #[inline]
+    pub(crate) fn is_null(&self, column: usize) -> bool {
+        self.word(NULLS) >> column & 1 != 0
+    }
+
     /// Event time.
     #[inline]
     pub fn time(&self) -> Time {
-        time_of(self.words)
+        Time::from_micros(self.word(TIME) as i64)
     }
 
     /// The time from which the event counts (T9).
     #[inline]
     pub fn visible_from(&self) -> Time {
-        visible_of(self.words)
+        Time::from_micros(self.word(VISIBLE) as i64)
     }
 
     /// The version that committed it.
     #[inline]
     pub fn version(&self) -> u64 {
-        version_of(self.words)
+        self.word(VERSION)
     }
 
     /// The event id.
     pub fn id(&self) -> EventId {
-        if self.layout.id_is_text { EventId::Str(text_at(self.heap, self.words[ID]).into()) } else { EventId::Int(self.words[ID] as i64) }
+        if self.layout.id_is_text { EventId::Str(text_at(self.heap, self.word(ID)).into()) } else { EventId::Int(self.word(ID) as i64) }
     }
 
     /// The event id where ids are integers.
     #[inline]
     pub(crate) fn int_id(&self) -> i64 {
-        self.words[ID] as i64
+        self.word(ID) as i64
     }
 
     /// The event id where ids are text.
     pub(crate) fn text_id(&self) -> &'a str {
-        text_at(self.heap, self.words[ID])
+        text_at(self.heap, self.word(ID))
     }
 
     /// The value of a column.
     #[inline]
     pub fn value(&self, column: usize) -> ValueRef<'a> {
-        if self.words[NULLS] >> column & 1 != 0 {
+        if self.is_null(column) {
             return ValueRef::Null;
         }
-        value_of_word(self.layout.types[column], self.words[HEADER + column], self.heap)
+        value_of_word(self.layout.types[column], self.word(HEADER + column), self.heap)
     }
 
     /// This row against another in the total order of events.
@@ -179,9 +203,9 @@ impl<'a> Row<'a> {
     pub fn order(&self, other: &Row<'_>) -> Ordering {
         self.time().cmp(&other.time()).then_with(|| {
             if self.layout.id_is_text {
-                text_at(self.heap, self.words[ID]).cmp(text_at(other.heap, other.words[ID]))
+                text_at(self.heap, self.word(ID)).cmp(text_at(other.heap, other.word(ID)))
             } else {
-                (self.words[ID] as i64).cmp(&(other.words[ID] as i64))
+                (self.word(ID) as i64).cmp(&(other.word(ID) as i64))
             }
         })
     }
@@ -189,8 +213,8 @@ impl<'a> Row<'a> {
     /// This row's id against an id.
     pub fn order_of_id(&self, id: &EventId) -> Ordering {
         match id {
-            EventId::Int(i) if !self.layout.id_is_text => (self.words[ID] as i64).cmp(i),
-            EventId::Str(s) if self.layout.id_is_text => text_at(self.heap, self.words[ID]).cmp(s),
+            EventId::Int(i) if !self.layout.id_is_text => (self.word(ID) as i64).cmp(i),
+            EventId::Str(s) if self.layout.id_is_text => text_at(self.heap, self.word(ID)).cmp(s),
             // Ids of another type than the source's never meet; keep the order total all the same.
             EventId::Int(_) => Ordering::Greater,
             EventId::Str(_) => Ordering::Less,
@@ -209,35 +233,54 @@ impl<'a> Rows<'a> {
     /// How many.
     #[inline]
     pub fn len(&self) -> usize {
-        self.words.len() / self.layout.stride()
+        self.len
     }
 
     /// Whether there is none.
     pub fn is_empty(&self) -> bool {
-        self.words.is_empty()
+        self.len == 0
+    }
+
+    /// What the words mean.
+    #[inline]
+    pub fn layout(&self) -> &'a Layout {
+        self.layout
+    }
+
+    /// Text of these rows, and maybe of others.
+    pub fn heap(&self) -> &'a [u8] {
+        self.heap
     }
 
     /// One of them.
     #[inline]
     pub fn row(&self, at: usize) -> Row<'a> {
-        let stride = self.layout.stride();
-        Row { words: &self.words[at * stride..(at + 1) * stride], heap: self.heap, layout: self.layout }
+        debug_assert!(at < self.len);
+        Row { words: &self.words[at * self.row_step..], step: self.word_step, heap: self.heap, layout: self.layout }
     }
 
     /// Each in turn.
+    #[inline]
     pub fn iter(&self) -> impl DoubleEndedIterator<Item = Row<'a>> + use<'a> {
-        let Rows { heap, layout, .. } = *self;
-        self.words.chunks_exact(layout.stride()).map(move |words| Row { words, heap, layout })
+        let rows = *self;
+        (0..rows.len).map(move |at| rows.row(at))
     }
 
     /// Some of them.
+    #[inline]
     pub fn slice(&self, from: usize, to: usize) -> Rows<'a> {
-        let stride = self.layout.stride();
-        Rows { words: &self.words[from * stride..to * stride], ..*self }
+        Rows { words: &self.words[from * self.row_step..], len: to - from, ..*self }
+    }
+
+    /// The words of a column that is null in none of these rows, if they stand one after the other.
+    #[inline]
+    pub(crate) fn whole_column(&self, column: usize) -> Option<&'a [u64]> {
+        let start = (HEADER + column) * self.word_step;
+        (self.row_step == 1 && self.nulls >> column & 1 == 0).then(|| &self.words[start..start + self.len])
     }
 }
 
-/// Rows in the making or at rest: a block of words and a heap.
+/// Rows on their way, one after the other: words and a heap.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RowBuffer {
     /// A whole number of rows.
@@ -249,7 +292,16 @@ pub struct RowBuffer {
 impl RowBuffer {
     /// The rows inside.
     pub fn rows<'a>(&'a self, layout: &'a Layout) -> Rows<'a> {
-        Rows { words: &self.words, heap: &self.heap, layout }
+        let stride = layout.stride();
+        Rows {
+            words: &self.words,
+            len: self.words.len() / stride,
+            row_step: stride,
+            word_step: 1,
+            nulls: u64::MAX,
+            heap: &self.heap,
+            layout,
+        }
     }
 
     /// Appends a row made of owned values: for the event that a request carries, and for tests.
@@ -264,56 +316,5 @@ impl RowBuffer {
             let word = word_of_value(value.as_ref(), &mut self.heap);
             self.words.push(word);
         }
-    }
-
-    /// Puts a copy of a row in at a position, its text into this heap.
-    pub fn insert(&mut self, at: usize, row: &Row<'_>) {
-        let stride = row.layout.stride();
-        let start = at * stride;
-        if start == self.words.len() {
-            self.words.extend_from_slice(row.words);
-        } else {
-            self.words.splice(start..start, row.words.iter().copied());
-        }
-        if row.layout.has_text() {
-            self.adopt_text(start, row);
-        }
-    }
-
-    /// Moves the text of a row just copied to `start` into this heap.
-    fn adopt_text(&mut self, start: usize, row: &Row<'_>) {
-        let mut adopt = |at: usize| {
-            let text = text_at(row.heap, row.words[at]);
-            let word = push_text(&mut self.heap, text.as_bytes());
-            self.words[start + at] = word;
-        };
-        if row.layout.id_is_text {
-            adopt(ID);
-        }
-        for (column, kind) in row.layout.types.iter().enumerate() {
-            if *kind == Type::String {
-                adopt(HEADER + column);
-            }
-        }
-    }
-
-    /// Takes the rows from a position on into a buffer of their own.
-    pub fn split_off(&mut self, at: usize, layout: &Layout) -> RowBuffer {
-        let mut tail = RowBuffer::default();
-        if !layout.has_text() {
-            tail.words = self.words.split_off(at * layout.stride());
-            return tail;
-        }
-        let all = std::mem::take(self);
-        for (i, row) in all.rows(layout).iter().enumerate() {
-            let part = if i < at { &mut *self } else { &mut tail };
-            part.insert(part.words.len() / layout.stride(), &row);
-        }
-        tail
-    }
-
-    /// Memory in use, in bytes.
-    pub fn bytes(&self) -> usize {
-        self.words.capacity() * 8 + self.heap.capacity()
     }
 }

@@ -4,7 +4,7 @@
 
 use crate::definition::{Definitions, View};
 use crate::key::hash_key;
-use crate::row::{HEADER, Layout, NULLS, RowBuffer, VERSION};
+use crate::row::{HEADER, Layout, NULLS, Row, RowBuffer, VERSION};
 use crate::time::Time;
 use crate::value::Type;
 
@@ -171,14 +171,14 @@ impl Section {
 impl ViewPlan {
     /// Makes the view's row from a routed one; text stays where it is.
     #[inline]
-    pub fn project(&self, routed: &[u64], version: u64, into: &mut Vec<u64>) {
+    pub fn project(&self, routed: &Row<'_>, version: u64, into: &mut Vec<u64>) {
         into.clear();
-        into.extend_from_slice(&routed[..HEADER]);
+        into.extend((0..HEADER).map(|at| routed.word(at)));
         into[VERSION] = version;
-        let nulls = routed[NULLS];
+        let nulls = into[NULLS];
         if nulls != 0 {
             into[NULLS] = self.projection.iter().enumerate().fold(0, |bits, (to, from)| bits | (nulls >> from & 1) << to);
         }
-        into.extend(self.projection.iter().map(|from| routed[HEADER + from]));
+        into.extend(self.projection.iter().map(|from| routed.word(HEADER + from)));
     }
 }

@@ -16,7 +16,7 @@ pub use chunk::Chunk;
 use crate::aggregate::Partial;
 use crate::definition::Slot;
 use crate::key::EventId;
-use crate::row::{Layout, Row, Rows, version_of, visible_of};
+use crate::row::{Ends, Layout, Row, Rows};
 use crate::time::{Span, Time};
 
 /// Rows of a full chunk: about 6 kB, a few microseconds to scan at worst.
@@ -55,8 +55,8 @@ pub struct Summary {
     pub first: Time,
     /// Greatest event time.
     pub last: Time,
-    /// Greatest `visible_from`.
-    pub visible: Time,
+    /// Greatest `visible_from` of those that came behind the watermark; [`Time::NONE`] if none did. The others count from their own time on.
+    pub late_visible: Time,
     /// Least version.
     pub oldest_version: u64,
     /// Greatest version.
@@ -113,15 +113,16 @@ impl Cut {
     /// Everything is known.
     pub const ALL: Cut = Cut { visible: Time::MAX, version: u64::MAX };
 
+    /// Whether all rows of a node up to an instant are known.
     #[inline]
-    fn admits_all(&self, summary: &Summary) -> bool {
-        summary.visible <= self.visible && summary.newest_version <= self.version
+    fn admits_all(&self, summary: &Summary, to: Time) -> bool {
+        summary.last.min(to) <= self.visible && summary.late_visible <= self.visible && summary.newest_version <= self.version
     }
 
     /// Whether a row is known.
     #[inline]
-    pub fn admits(&self, words: &[u64]) -> bool {
-        visible_of(words) <= self.visible && version_of(words) <= self.version
+    pub fn admits(&self, row: &Row<'_>) -> bool {
+        row.visible_from() <= self.visible && row.version() <= self.version
     }
 }
 
@@ -139,8 +140,8 @@ impl Timeline {
 
     /// A timeline of chunks read back from a store, in any order.
     pub fn of_chunks(mut chunks: Vec<Chunk>, folded: Option<Folded>, layout: &Layout) -> Timeline {
-        chunks.retain(|c| !c.rows.words.is_empty());
-        chunks.sort_by(|a, b| a.rows.rows(layout).row(0).order(&b.rows.rows(layout).row(0)));
+        chunks.retain(|c| !c.block.is_empty());
+        chunks.sort_by(|a, b| a.rows(layout).row(0).order(&b.rows(layout).row(0)));
         let next_chunk = chunks.iter().map(|c| c.id + 1).max().unwrap_or(0);
         let bytes = chunks.iter().map(Chunk::bytes).sum();
         let mut level: Vec<Node> = chunks.into_iter().map(Node::Leaf).collect();
@@ -182,14 +183,13 @@ impl Timeline {
     /// Whether an event is in the timeline, and as what.
     pub fn find<'a>(&'a self, time: Time, id: &EventId, layout: &'a Layout) -> Option<Row<'a>> {
         let chunk = self.root.as_ref()?.chunk_holding(time, id, layout)?;
-        let rows = chunk.rows.rows(layout);
-        let at = chunk.first_not_before(time, Some(id), layout);
-        (at < rows.len()).then(|| rows.row(at)).filter(|row| row.time() == time && row.order_of_id(id) == Ordering::Equal)
+        let (at, there) = chunk.block.place_of(time, id, layout, chunk.summary.ends());
+        there.then(|| chunk.rows(layout).row(at))
     }
 
     /// What is known of all rows, those dropped by retention left out; `None` if there are none.
     pub fn summary(&self) -> Option<Summary> {
-        self.root.as_ref().map(Node::summary)
+        self.root.as_ref().map(|root| *root.summary())
     }
 
     /// What retention has dropped.
@@ -210,6 +210,15 @@ impl Timeline {
             && range.from <= range.to
         {
             root.visit(range, cut, slots, layout, sink);
+        }
+    }
+
+    /// Begins to fetch from memory what a read from or up to an instant will look at, of these columns. It waits for little: several
+    /// such calls, and then the reads, take hardly longer than one.
+    #[inline]
+    pub fn fetch(&self, time: Time, columns: &[usize]) {
+        if let Some(root) = &self.root {
+            root.fetch(time, columns);
         }
     }
 
@@ -296,16 +305,16 @@ enum Grown {
 
 impl Node {
     #[inline]
-    fn summary(&self) -> Summary {
+    fn summary(&self) -> &Summary {
         match self {
-            Node::Leaf(chunk) => chunk.summary,
-            Node::Branch(branch) => branch.summary,
+            Node::Leaf(chunk) => &chunk.summary,
+            Node::Branch(branch) => &branch.summary,
         }
     }
 
     fn first_row<'a>(&'a self, layout: &'a Layout) -> Row<'a> {
         match self {
-            Node::Leaf(chunk) => chunk.rows.rows(layout).row(0),
+            Node::Leaf(chunk) => chunk.rows(layout).row(0),
             Node::Branch(branch) => branch.children[0].first_row(layout),
         }
     }
@@ -336,8 +345,8 @@ impl Node {
         if summary.last < range.from || summary.first > range.to {
             return;
         }
-        let known = cut.admits_all(&summary);
-        let whole = range.covers(&summary);
+        let known = cut.admits_all(summary, range.to);
+        let whole = range.covers(summary);
         match self {
             Node::Leaf(chunk) => {
                 if whole && known && summary.rows >= WORTH_A_PARTIAL {
@@ -345,14 +354,29 @@ impl Node {
                 }
                 let (from, to) = if whole { (0, summary.rows) } else { chunk.span(range, layout) };
                 if from < to {
-                    sink.rows(chunk.rows.rows(layout).slice(from, to), (!known).then_some(cut));
+                    sink.rows(chunk.rows(layout).slice(from, to), (!known).then_some(cut));
                 }
             }
             Node::Branch(branch) => {
                 if whole && known {
                     return sink.partials(branch.partials(slots, layout));
                 }
-                branch.children.iter().for_each(|child| child.visit(range, cut, slots, layout, sink));
+                branch.between(range).for_each(|child| child.visit(range, cut, slots, layout, sink));
+            }
+        }
+    }
+
+    #[inline]
+    fn fetch(&self, time: Time, columns: &[usize]) {
+        let mut node = self;
+        loop {
+            match node {
+                Node::Leaf(chunk) => return chunk.fetch(time, columns),
+                Node::Branch(branch) => {
+                    // Counted, not searched: no load waits for another.
+                    let at = branch.children.iter().map(|child| usize::from(child.summary().first <= time)).sum::<usize>();
+                    node = &branch.children[at.saturating_sub(1)];
+                }
             }
         }
     }
@@ -393,6 +417,14 @@ impl Branch {
     fn of(children: Vec<Node>) -> Branch {
         let summary = summary_of(&children);
         Branch { children, summary, partials: OnceLock::new() }
+    }
+
+    /// The children that may hold something of a range, in order.
+    #[inline]
+    fn between(&self, range: &Range<'_>) -> impl DoubleEndedIterator<Item = &Node> {
+        let start = self.children.partition_point(|child| child.summary().last < range.from);
+        let len = self.children[start..].partition_point(|child| child.summary().first <= range.to);
+        self.children[start..start + len].iter()
     }
 
     fn insert(&mut self, row: &Row<'_>, next_chunk: &mut u32, bytes: &mut usize) -> Grown {
@@ -441,8 +473,8 @@ impl Branch {
 }
 
 fn summary_of(children: &[Node]) -> Summary {
-    let mut all = children[0].summary();
-    children[1..].iter().for_each(|child| all.add(&child.summary()));
+    let mut all = *children[0].summary();
+    children[1..].iter().for_each(|child| all.add(child.summary()));
     all
 }
 
@@ -453,7 +485,7 @@ impl Summary {
             rows: 1,
             first: time,
             last: time,
-            visible: row.visible_from(),
+            late_visible: if row.visible_from() > time { row.visible_from() } else { Time::NONE },
             oldest_version: version,
             newest_version: version,
             widest_gap: Span::ZERO,
@@ -466,6 +498,10 @@ impl Summary {
         all
     }
 
+    fn ends(&self) -> Ends {
+        Ends { first: self.first, last: self.last }
+    }
+
     fn append(&mut self, row: &Row<'_>) {
         self.add(&Summary::of_row(row));
     }
@@ -476,7 +512,7 @@ impl Summary {
         self.rows += next.rows;
         self.first = self.first.min(next.first);
         self.last = self.last.max(next.last);
-        self.visible = self.visible.max(next.visible);
+        self.late_visible = self.late_visible.max(next.late_visible);
         self.oldest_version = self.oldest_version.min(next.oldest_version);
         self.newest_version = self.newest_version.max(next.newest_version);
     }

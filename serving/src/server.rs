@@ -1,39 +1,36 @@
-//! The gRPC server: a listener and a single-threaded runtime for each thread, all on one port, with health, reflection and
-//! a bounded drain.
+//! The gRPC server: a single-threaded runtime for each thread, all on one port, with health, reflection and a bounded drain.
 //!
 //! On one thread the handlers of one read all run before the connection is written, so one write carries many answers:
-//! twice the calls of a shared runtime. The kernel deals connections out by hash (SO_REUSEPORT): a few connections may
-//! all land on one thread, so heavy callers should open several for each thread.
+//! twice the calls of a shared runtime. A connection stays on its thread, so heavy callers should open several.
+
+mod lanes;
 
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::pin;
 use std::thread;
 use std::time::Duration;
 
 use socket2::{Domain, Protocol, Socket};
 use tokio::sync::{mpsc, watch};
-use tokio_stream::StreamExt;
 use tonic::service::Routes;
-use tonic::transport::server::TcpIncoming;
 use tonic_health::ServingStatus;
 use tonic_health::server::HealthReporter;
 
+use self::lanes::Arrived;
 use crate::deadline::WithDeadline;
 
-/// Connections that wait for a thread to accept them, for each listener.
+/// Connections that wait to be accepted.
 const BACKLOG: i32 = 1024;
-
-/// After an accept that failed (no file descriptors left, say), the next is tried so much later.
-const ACCEPT_AGAIN_AFTER: Duration = Duration::from_millis(50);
 
 /// How a server listens and ends.
 #[derive(Clone, Debug)]
 pub struct ServerSettings {
     /// Where to listen; port 0 picks a free one.
     pub listen: SocketAddr,
-    /// Threads, each with its own listener; at least one.
+    /// Threads, at least one.
     pub threads: usize,
     /// Services by their full names, for health and reflection.
     pub services: Vec<String>,
@@ -95,26 +92,21 @@ pub enum ServeError {
 #[derive(Debug)]
 pub struct Server {
     settings: ServerSettings,
-    listeners: Vec<std::net::TcpListener>,
+    listener: std::net::TcpListener,
     address: SocketAddr,
 }
 
 impl Server {
-    /// Takes the port, with one listener for each thread.
+    /// Takes the port.
     pub fn bind(settings: ServerSettings) -> io::Result<Server> {
-        if settings.listen.port() != 0 {
-            // Listeners that share a port would share it with another server's as well, unseen: half of the calls would go there.
-            bind_one(settings.listen, false)?;
-        }
-        let first = bind_one(settings.listen, true)?;
-        let address = first.local_addr()?.as_socket().ok_or(io::ErrorKind::AddrNotAvailable)?;
-        let mut sockets = vec![first];
-        while sockets.len() < settings.threads {
-            sockets.push(bind_one(address, true)?);
-        }
-        let listen = |socket: Socket| socket.listen(BACKLOG).map(|()| socket.into());
-        let listeners = sockets.into_iter().map(listen).collect::<io::Result<_>>()?;
-        Ok(Server { settings, listeners, address })
+        let socket = Socket::new(Domain::for_address(settings.listen), socket2::Type::STREAM, Some(Protocol::TCP))?;
+        socket.set_reuse_address(true)?; // a restart need not wait for old connections to be forgotten
+        socket.set_nonblocking(true)?;
+        socket.bind(&settings.listen.into())?;
+        socket.listen(BACKLOG)?;
+        let listener = std::net::TcpListener::from(socket);
+        let address = listener.local_addr()?;
+        Ok(Server { settings, listener, address })
     }
 
     /// Where it listens.
@@ -129,30 +121,39 @@ impl Server {
     where
         R: Fn() -> Routes + Send + Sync + Clone + 'static,
     {
-        let Server { settings, listeners, .. } = self;
+        let Server { settings, listener, .. } = self;
+        let listener = tokio::net::TcpListener::from_std(listener)?;
         let mut health = Health::not_serving(&settings.services).await;
         let extras = extras(health.reporter.clone(), &settings.services)?;
         let (stop, stopped) = watch::channel(());
         let (end, mut ends) = mpsc::unbounded_channel();
-        for (at, listener) in listeners.into_iter().enumerate() {
+        let mut to_threads = Vec::new();
+        for at in 0..settings.threads.max(1) {
+            let (lane, arrivals) = lanes::lane();
+            to_threads.push(lane);
             let (settings, extras, make_routes) = (settings.clone(), extras.clone(), make_routes.clone());
             let (stopped, end) = (stopped.clone(), end.clone());
             thread::Builder::new().name(format!("serve-{at}")).spawn(move || {
-                let run = || run(listener, &settings, || extras(make_routes()), stopped);
+                let run = || run(arrivals, &settings, || extras(make_routes()), stopped);
                 let ended = catch_unwind(AssertUnwindSafe(run)).unwrap_or(Err(ServeError::ThreadDied));
                 let _ = end.send(ended); // nobody listens if the server's future was dropped
             })?;
         }
         drop((end, stopped));
         health.set(ServingStatus::Serving).await;
-        let first = tokio::select! {
-            () = shutdown => None,
-            ended = ends.recv() => ended, // by itself, which is an error
+        let first = {
+            let mut accepting = pin!(lanes::accept(listener, to_threads));
+            let first = tokio::select! {
+                () = shutdown => None,
+                ended = ends.recv() => ended, // by itself, which is an error
+                never = &mut accepting => match never {},
+            };
+            health.set(ServingStatus::NotServing).await;
+            if first.is_none() {
+                let _ = tokio::time::timeout(settings.linger, accepting).await; // it never ends before
+            }
+            first
         };
-        health.set(ServingStatus::NotServing).await;
-        if first.is_none() {
-            tokio::time::sleep(settings.linger).await;
-        }
         drop(stop);
         health.end_watches().await;
         let mut drained = first.unwrap_or(Ok(Drained::InTime));
@@ -167,40 +168,21 @@ impl Server {
     }
 }
 
-fn bind_one(address: SocketAddr, shared: bool) -> io::Result<Socket> {
-    let socket = Socket::new(Domain::for_address(address), socket2::Type::STREAM, Some(Protocol::TCP))?;
-    socket.set_reuse_address(true)?; // a restart need not wait for old connections to be forgotten
-    if shared {
-        socket.set_reuse_port(true)?;
-    }
-    socket.set_nonblocking(true)?;
-    socket.bind(&address.into())?;
-    Ok(socket)
-}
-
-/// One thread's life, from its first accept to the end of its drain.
+/// One thread's life, from its first connection to the end of its drain.
 fn run(
-    listener: std::net::TcpListener,
+    arrivals: mpsc::UnboundedReceiver<Arrived>,
     settings: &ServerSettings,
     make_routes: impl FnOnce() -> Routes,
     mut stopped: watch::Receiver<()>,
 ) -> Result<Drained, ServeError> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let ended = runtime.block_on(async {
-        // tonic sets TCP_NODELAY only on listeners that it binds itself; without it an answer may wait 40 ms.
-        let incoming = TcpIncoming::from(tokio::net::TcpListener::from_std(listener)?).with_nodelay(Some(true));
-        let incoming = incoming.then(|accepted| async {
-            if accepted.is_err() {
-                tokio::time::sleep(ACCEPT_AGAIN_AFTER).await;
-            }
-            accepted
-        });
         let mut signal = stopped.clone();
         let serving = tonic::transport::Server::builder()
             .max_concurrent_streams(settings.max_concurrent_streams)
             .http2_keepalive_interval(Some(settings.keepalive_interval))
             .http2_keepalive_timeout(Some(settings.keepalive_timeout))
-            .serve_with_incoming_shutdown(WithDeadline { routes: make_routes().prepare() }, incoming, async move {
+            .serve_with_incoming_shutdown(WithDeadline { routes: make_routes().prepare() }, lanes::connections(arrivals), async move {
                 let _ = signal.changed().await; // an error is the sign: the sender is gone
             });
         tokio::select! {

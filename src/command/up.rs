@@ -46,7 +46,7 @@ pub(crate) struct Args {
     /// Where to answer gRPC; port 0 picks a free one.
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:7070")]
     listen: SocketAddr,
-    /// Threads that serve, each with its own listener; all cores if not said.
+    /// Threads that serve; all cores if not said.
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..))]
     threads: Option<u16>,
     /// When told to end, goes on accepting for so many seconds with health at NOT_SERVING, for load balancers.

@@ -61,7 +61,7 @@ impl Store {
         let mut found = Vec::new();
         for entry in chunks.range(prefix.as_slice()..=upto.as_slice()).map_err(engine)? {
             let (at, bytes) = entry.map_err(engine)?;
-            found.push(Chunk::of_rows(chunk_of(at.value()), decode_rows(&mut bytes.value(), layout)?, layout));
+            found.push(Chunk::of_block(chunk_of(at.value()), decode_rows(&mut bytes.value(), layout)?, layout));
         }
         Ok(Timeline::of_chunks(found, folded, layout))
     }

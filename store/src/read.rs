@@ -1,18 +1,34 @@
 //! Reading: one row of features at one version, from timelines in memory, or from their chunks where they are cold.
 
 use std::cell::RefCell;
+use std::ops::Range;
 use std::sync::atomic::Ordering;
 
+use floodmark_features::engine::{EntityState, Shard};
 use floodmark_features::key::{hash_key, partition_of};
 use floodmark_features::lookup::{Answer, Ask, Cell, Known, Lookup, ViewRead};
 use floodmark_features::section::place_of_view;
 use floodmark_features::time::Time;
+use parking_lot::RwLockReadGuard;
 
 use crate::Store;
 use crate::error::ReadError;
 
+/// Views of a look-up that are read side by side.
+const ABREAST: usize = 4;
+
 thread_local! {
-    static KEY: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+    static KEYS: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
+
+/// What is to be read of one view.
+struct Wanted<'a> {
+    read: &'a ViewRead,
+    known: Known,
+    /// Where its entity key stands among the bytes of all keys.
+    key: Range<usize>,
+    hash: u64,
+    partition: usize,
 }
 
 impl Store {
@@ -27,11 +43,10 @@ impl Store {
         answer.watermark = Time::MAX;
         answer.cells.clear();
         answer.cells.resize(lookup.columns.len(), Cell::default());
-        KEY.with_borrow_mut(|key| {
-            for read in &lookup.reads {
-                let known = self.known(read, ask, version, answer)?;
-                read.encode_key(ask, key);
-                self.read_view(read, ask, known, key, &mut answer.cells)?;
+        KEYS.with_borrow_mut(|keys| {
+            keys.clear();
+            for reads in lookup.reads.chunks(ABREAST) {
+                self.read_abreast(reads, ask, keys, answer)?;
             }
             Ok::<(), ReadError>(())
         })?;
@@ -39,9 +54,86 @@ impl Store {
         Ok(())
     }
 
+    /// Reads a few views. Each would wait for memory several times over; so all ask for what they need before the first one waits.
+    fn read_abreast(&self, reads: &[ViewRead], ask: &Ask<'_>, keys: &mut Vec<u8>, answer: &mut Answer) -> Result<(), ReadError> {
+        let mut wanted: [Option<Wanted<'_>>; ABREAST] = [const { None }; ABREAST];
+        for (read, wanted) in reads.iter().zip(&mut wanted) {
+            let known = self.known(read, ask, answer)?;
+            let start = keys.len();
+            read.encode_key(ask, keys);
+            let hash = hash_key(&keys[start..]);
+            *wanted = Some(Wanted { read, known, key: start..keys.len(), hash, partition: partition_of(hash, self.shards.len()) });
+        }
+        let (views, wanted) = (&self.definitions().views, &wanted[..reads.len()]);
+        let locked = self.lock(wanted.iter().flatten().map(|w| w.partition));
+        let mut found: [Option<&EntityState>; ABREAST] = [None; ABREAST];
+        for (found, w) in found.iter_mut().zip(wanted.iter().flatten()) {
+            let shard = locked.iter().flatten().find(|(partition, _)| *partition == w.partition);
+            *found = shard.and_then(|(_, shard)| shard.entity(views[w.read.view].entity, w.hash, &keys[w.key.clone()]));
+        }
+        for (state, w) in found.iter().zip(wanted.iter().flatten()) {
+            if let Some(state) = state {
+                w.read.plan.fetch(&views[w.read.view], &state.timelines[self.places[w.read.view]], ask.as_of);
+            }
+        }
+        let mut missing = false;
+        for (state, w) in found.iter().zip(wanted.iter().flatten()) {
+            match state {
+                Some(state) => {
+                    state.touch(self.tick.load(Ordering::Relaxed));
+                    self.evaluate(w, Some(state), ask, answer);
+                }
+                None => missing = true,
+            }
+        }
+        if missing {
+            let is_missing: [bool; ABREAST] = found.map(|state| state.is_none());
+            drop(locked);
+            for (w, _) in wanted.iter().flatten().zip(is_missing).filter(|(_, missing)| *missing) {
+                self.read_cold(w, ask, &keys[w.key.clone()], answer)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Locks partitions for reading, each once, in ascending order: two readers and two waiting writers would else wait for each other.
+    fn lock(&self, partitions: impl Iterator<Item = usize>) -> [Option<(usize, RwLockReadGuard<'_, Shard>)>; ABREAST] {
+        let mut order = [usize::MAX; ABREAST];
+        order.iter_mut().zip(partitions).for_each(|(place, partition)| *place = partition);
+        order.sort_unstable();
+        let mut before = usize::MAX;
+        order.map(|partition| {
+            let first = partition != usize::MAX && partition != before;
+            before = partition;
+            first.then(|| (partition, self.shards[partition].read()))
+        })
+    }
+
+    fn evaluate(&self, wanted: &Wanted<'_>, state: Option<&EntityState>, ask: &Ask<'_>, answer: &mut Answer) {
+        let at = wanted.read.view;
+        let timeline = state.map(|state| &state.timelines[self.places[at]]);
+        wanted.read.evaluate(&self.definitions().views[at], self.view_layout(at), timeline, ask, wanted.known, &mut answer.cells);
+    }
+
+    /// Reads an entity that is not in memory.
+    fn read_cold(&self, wanted: &Wanted<'_>, ask: &Ask<'_>, key: &[u8], answer: &mut Answer) -> Result<(), ReadError> {
+        if !self.has_cold[wanted.partition].load(Ordering::Acquire) {
+            self.evaluate(wanted, None, ask, answer);
+            return Ok(());
+        }
+        let epoch = self.epoch.load(Ordering::Acquire);
+        let entity = self.definitions().views[wanted.read.view].entity;
+        let state = self.load_entity(entity, key)?;
+        self.evaluate(wanted, state.as_ref(), ask, answer);
+        if let Some(state) = state {
+            self.keep_warm(wanted.partition, entity, state, epoch);
+        }
+        Ok(())
+    }
+
     /// What may be known of a view, unless the as-of time is no longer kept.
-    fn known(&self, read: &ViewRead, ask: &Ask<'_>, version: u64, answer: &mut Answer) -> Result<Known, ReadError> {
-        let source = self.definitions().views[read.view].source;
+    fn known(&self, read: &ViewRead, ask: &Ask<'_>, answer: &mut Answer) -> Result<Known, ReadError> {
+        let (source, version) = (self.definitions().views[read.view].source, answer.version);
         let oldest = self.oldest_time(source);
         if ask.as_of < oldest || version < self.folded_version[source].load(Ordering::Acquire) {
             let source_name = self.definitions().sources[source].name.clone();
@@ -49,33 +141,6 @@ impl Store {
         }
         answer.watermark = answer.watermark.min(self.source_watermark(source));
         Ok(Known { version, final_until: self.final_until(source) })
-    }
-
-    fn read_view(&self, read: &ViewRead, ask: &Ask<'_>, known: Known, key: &[u8], cells: &mut [Cell]) -> Result<(), ReadError> {
-        let view = &self.definitions().views[read.view];
-        let layout = self.view_layout(read.view);
-        let place = self.places[read.view];
-        let hash = hash_key(key);
-        let partition = partition_of(hash, self.shards.len());
-        let shard = self.shards[partition].read();
-        if let Some(state) = shard.entity(view.entity, hash, key) {
-            state.touch(self.tick.load(Ordering::Relaxed));
-            read.evaluate(view, layout, Some(&state.timelines[place]), ask, known, cells);
-            return Ok(());
-        }
-        drop(shard);
-        if !self.has_cold[partition].load(Ordering::Acquire) {
-            read.evaluate(view, layout, None, ask, known, cells);
-            return Ok(());
-        }
-        let epoch = self.epoch.load(Ordering::Acquire);
-        let state = self.load_entity(view.entity, key)?;
-        let timeline = state.as_ref().map(|s| &s.timelines[place]);
-        read.evaluate(view, layout, timeline, ask, known, cells);
-        if let Some(state) = state {
-            self.keep_warm(partition, view.entity, state, epoch);
-        }
-        Ok(())
     }
 }
 

@@ -137,6 +137,7 @@ impl Engine {
         let mut key = Vec::new();
         for read in &lookup.reads {
             let view = &definitions.views[read.view];
+            key.clear();
             read.encode_key(ask, &mut key);
             let (place, layout) = self.place(read.view);
             let timeline = self.shard.entity(view.entity, hash_key(&key), &key).map(|e| &e.timelines[place]);
@@ -194,5 +195,5 @@ fn copy(chunk: &Chunk, layout: &Layout) -> Chunk {
     let mut bytes = Vec::new();
     encode_rows(chunk.rows(layout), &mut bytes);
     let rows = decode_rows(&mut bytes.as_slice(), layout).expect("rows come back");
-    Chunk::of_rows(chunk.id, rows, layout)
+    Chunk::of_block(chunk.id, rows, layout)
 }

@@ -3,7 +3,7 @@
 use super::exact::ExactSum;
 use super::{Function, Partial};
 use crate::definition::Slot;
-use crate::row::{HEADER, NULLS, Row};
+use crate::row::{HEADER, Row};
 use crate::value::Type;
 
 /// A count and a sum, of integers or in units of [`ExactSum`].
@@ -61,10 +61,10 @@ impl Slot {
             return nothing;
         }
         let Some(column) = self.column else { return Some(Lifted { n: 1, sum: 0 }) };
-        if row.words[NULLS] >> column & 1 != 0 {
+        if row.is_null(column) {
             return nothing;
         }
-        let word = row.words[HEADER + column];
+        let word = row.word(HEADER + column);
         let sum = match (self.function, self.kind) {
             (Function::Count | Function::Rate, _) => 0,
             (_, Some(Type::Float64)) => {

@@ -12,7 +12,7 @@ use super::{ClosedWindow, Countable, EnginePlan, EntityState, Outputs};
 use crate::aggregate::{Partial, WindowFacts};
 use crate::definition::{ClosedWindows, Slot, View};
 use crate::evaluate::{partials_of_extent, size_of_window};
-use crate::row::{Row, Rows};
+use crate::row::Row;
 use crate::section::ViewPlan;
 use crate::time::{Span, Time};
 use crate::value::Value;
@@ -315,9 +315,8 @@ impl OpenWindow {
 
     fn add(&mut self, view: &View, event: &Row<'_>) {
         self.ensure_pane(&view.slots);
-        let rows = Rows { words: event.words, heap: event.heap, layout: event.layout };
         for (slot, partial) in view.slots.iter().zip(&mut self.pane) {
-            slot.add_rows(partial, rows, |_| true);
+            slot.add_rows(partial, event.alone());
         }
     }
 

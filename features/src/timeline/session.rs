@@ -69,14 +69,14 @@ impl Node {
         if summary.first > range.to {
             return Walk::On;
         }
-        let whole = range.covers(&summary) && cut.admits_all(&summary);
+        let whole = range.covers(summary) && cut.admits_all(summary, range.to);
         if whole && step(Times::Run { first: summary.first, last: summary.last, widest_gap: summary.widest_gap }) == Walk::On {
             return Walk::On;
         }
         match self {
             Node::Leaf(chunk) => {
                 let (from, to) = chunk.span(range, layout);
-                let known = chunk.rows.rows(layout).slice(from, to).iter().rev().filter(|row| cut.admits(row.words));
+                let known = chunk.rows(layout).slice(from, to).iter().rev().filter(|row| cut.admits(row));
                 for row in known {
                     if step(Times::One(row.time())) == Walk::Stop {
                         return Walk::Stop;
@@ -85,7 +85,7 @@ impl Node {
                 Walk::On
             }
             Node::Branch(branch) => {
-                for child in branch.children.iter().rev() {
+                for child in branch.between(range).rev() {
                     if child.walk_back(range, cut, layout, step) == Walk::Stop {
                         return Walk::Stop;
                     }
