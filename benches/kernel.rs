@@ -98,7 +98,7 @@ fn read_of_random_entities(bencher: divan::Bencher<'_, '_>, days: i64) {
     let mut state = 1_i64;
     let mut below = |bound: i64| {
         state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (i128::from(state as u64 >> 1) * i128::from(bound) >> 63) as i64
+        ((i128::from(state as u64 >> 1) * i128::from(bound)) >> 63) as i64
     };
     let mut read = || {
         let keys = [ValueRef::Int(below(5_000)), ValueRef::Int(below(10_007))];
