@@ -16,31 +16,15 @@ use tonic::service::Routes;
 
 const HEADER: &str = "grpc-timeout";
 
-/// Routes that keep to the client's deadline.
-#[derive(Clone, Debug)]
-pub(crate) struct WithDeadline {
-    pub(crate) routes: Routes,
-}
-
 /// An answer, or the deadline, whichever is first.
 pub(crate) struct InTime {
     answer: <Routes as Service<Request<Body>>>::Future,
     deadline: Option<Pin<Box<Sleep>>>,
 }
 
-impl Service<Request<Body>> for WithDeadline {
-    type Response = Response<Body>;
-    type Error = Infallible;
-    type Future = InTime;
-
-    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
-        Service::<Request<Body>>::poll_ready(&mut self.routes, context)
-    }
-
-    fn call(&mut self, request: Request<Body>) -> InTime {
-        let deadline = timeout(request.headers()).map(|after| Box::pin(tokio::time::sleep(after)));
-        InTime { answer: self.routes.call(request), deadline }
-    }
+/// An answer that comes in time.
+pub(crate) fn within(deadline: Option<Duration>, answer: <Routes as Service<Request<Body>>>::Future) -> InTime {
+    InTime { answer, deadline: deadline.map(|after| Box::pin(tokio::time::sleep(after))) }
 }
 
 impl Future for InTime {
@@ -51,18 +35,19 @@ impl Future for InTime {
             return Poll::Ready(answer);
         }
         match &mut self.deadline {
-            Some(deadline) => deadline.as_mut().poll(context).map(|()| Ok(too_late())),
+            Some(deadline) => deadline.as_mut().poll(context).map(|()| Ok(deadline_exceeded().into_http())),
             None => Poll::Pending,
         }
     }
 }
 
-fn too_late() -> Response<Body> {
-    Status::deadline_exceeded("the client's deadline passed before the answer was ready").into_http()
+/// What a call is told that was not answered in time.
+pub(crate) fn deadline_exceeded() -> Status {
+    Status::deadline_exceeded("the client's deadline passed before the answer was ready")
 }
 
-/// At most eight digits and a unit. What is not that is no deadline, as in tonic.
-fn timeout(headers: &HeaderMap) -> Option<Duration> {
+/// The deadline that a call's headers give: at most eight digits and a unit. What is not that is no deadline, as in tonic.
+pub(crate) fn timeout(headers: &HeaderMap) -> Option<Duration> {
     let text = headers.get(HEADER)?.to_str().ok()?;
     let (digits, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
     if digits.len() > 8 {

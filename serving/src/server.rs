@@ -3,7 +3,10 @@
 //! On one thread the handlers of one read all run before the connection is written, so one write carries many answers:
 //! twice the calls of a shared runtime. A connection stays on its thread, so heavy callers should open several.
 
+mod calls;
+mod conversation;
 mod lanes;
+mod unary;
 
 use std::future::Future;
 use std::io;
@@ -13,14 +16,17 @@ use std::pin::pin;
 use std::thread;
 use std::time::Duration;
 
-use socket2::{Domain, Protocol, Socket};
+use socket2::{Domain, Protocol, Socket, TcpKeepalive};
+use tokio::net::TcpStream;
 use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
 use tonic::service::Routes;
 use tonic_health::ServingStatus;
 use tonic_health::server::HealthReporter;
 
+pub use self::calls::{Calls, Framed, Outcome, UnaryMethod};
+use self::conversation::converse;
 use self::lanes::Arrived;
-use crate::deadline::WithDeadline;
 
 /// Connections that wait to be accepted.
 const BACKLOG: i32 = 1024;
@@ -36,10 +42,10 @@ pub struct ServerSettings {
     pub services: Vec<String>,
     /// Calls in flight on one connection; more wait with the client.
     pub max_concurrent_streams: u32,
-    /// A silent connection is pinged this often.
+    /// A connection that is silent for so long is probed (TCP keepalive).
+    pub keepalive_after: Duration,
+    /// And so often from then on; one that does not answer a few times is closed.
     pub keepalive_interval: Duration,
-    /// A ping that is not answered for so long ends the connection.
-    pub keepalive_timeout: Duration,
     /// When told to end, goes on accepting for so long with health at NOT_SERVING, for load balancers to look elsewhere.
     pub linger: Duration,
     /// How long calls in flight have to end after that.
@@ -54,8 +60,8 @@ impl ServerSettings {
             threads: thread::available_parallelism().map_or(1, usize::from),
             services: Vec::new(),
             max_concurrent_streams: 1024,
-            keepalive_interval: Duration::from_secs(30),
-            keepalive_timeout: Duration::from_secs(10),
+            keepalive_after: Duration::from_secs(30),
+            keepalive_interval: Duration::from_secs(10),
             linger: Duration::ZERO,
             drain: Duration::from_secs(10),
         }
@@ -77,9 +83,6 @@ pub enum ServeError {
     /// The machine refused a thread, a runtime or a listener.
     #[error("a server thread could not be started: {0}")]
     Start(#[from] io::Error),
-    /// The transport gave up.
-    #[error("the server failed: {0}")]
-    Transport(#[from] tonic::transport::Error),
     /// The descriptors of reflection do not fit together: a fault of the build.
     #[error("reflection could not be built: {0}")]
     Reflection(#[from] tonic_reflection::server::Error),
@@ -114,12 +117,12 @@ impl Server {
         self.address
     }
 
-    /// Answers until `shutdown` is ready, then drains. `make_routes` is called once for each thread.
+    /// Answers until `shutdown` is ready, then drains. `make_calls` is called once for each thread.
     ///
     /// Dropping the returned future ends the server as well, only nobody waits for it.
-    pub async fn serve<R>(self, make_routes: R, shutdown: impl Future<Output = ()>) -> Result<Drained, ServeError>
+    pub async fn serve<M>(self, make_calls: M, shutdown: impl Future<Output = ()>) -> Result<Drained, ServeError>
     where
-        R: Fn() -> Routes + Send + Sync + Clone + 'static,
+        M: Fn() -> Calls + Send + Sync + Clone + 'static,
     {
         let Server { settings, listener, .. } = self;
         let listener = tokio::net::TcpListener::from_std(listener)?;
@@ -127,14 +130,15 @@ impl Server {
         let extras = extras(health.reporter.clone(), &settings.services)?;
         let (stop, stopped) = watch::channel(());
         let (end, mut ends) = mpsc::unbounded_channel();
+        let keepalive = TcpKeepalive::new().with_time(settings.keepalive_after).with_interval(settings.keepalive_interval);
         let mut to_threads = Vec::new();
         for at in 0..settings.threads.max(1) {
             let (lane, arrivals) = lanes::lane();
             to_threads.push(lane);
-            let (settings, extras, make_routes) = (settings.clone(), extras.clone(), make_routes.clone());
+            let (settings, extras, make_calls) = (settings.clone(), extras.clone(), make_calls.clone());
             let (stopped, end) = (stopped.clone(), end.clone());
             thread::Builder::new().name(format!("serve-{at}")).spawn(move || {
-                let run = || run(arrivals, &settings, || extras(make_routes()), stopped);
+                let run = || run(arrivals, &settings, || make_calls().map_routes(extras).prepare(), stopped);
                 let ended = catch_unwind(AssertUnwindSafe(run)).unwrap_or(Err(ServeError::ThreadDied));
                 let _ = end.send(ended); // nobody listens if the server's future was dropped
             })?;
@@ -142,7 +146,7 @@ impl Server {
         drop((end, stopped));
         health.set(ServingStatus::Serving).await;
         let first = {
-            let mut accepting = pin!(lanes::accept(listener, to_threads));
+            let mut accepting = pin!(lanes::accept(listener, to_threads, keepalive));
             let first = tokio::select! {
                 () = shutdown => None,
                 ended = ends.recv() => ended, // by itself, which is an error
@@ -170,31 +174,34 @@ impl Server {
 
 /// One thread's life, from its first connection to the end of its drain.
 fn run(
-    arrivals: mpsc::UnboundedReceiver<Arrived>,
+    mut arrivals: mpsc::UnboundedReceiver<Arrived>,
     settings: &ServerSettings,
-    make_routes: impl FnOnce() -> Routes,
+    make_calls: impl FnOnce() -> Calls,
     mut stopped: watch::Receiver<()>,
 ) -> Result<Drained, ServeError> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let ended = runtime.block_on(async {
-        let mut signal = stopped.clone();
-        let serving = tonic::transport::Server::builder()
-            .max_concurrent_streams(settings.max_concurrent_streams)
-            .http2_keepalive_interval(Some(settings.keepalive_interval))
-            .http2_keepalive_timeout(Some(settings.keepalive_timeout))
-            .serve_with_incoming_shutdown(WithDeadline { routes: make_routes().prepare() }, lanes::connections(arrivals), async move {
-                let _ = signal.changed().await; // an error is the sign: the sender is gone
-            });
-        tokio::select! {
-            ended = serving => ended.map(|()| Drained::InTime).map_err(ServeError::from),
-            () = async {
-                let _ = stopped.changed().await;
-                tokio::time::sleep(settings.drain).await;
-            } => Ok(Drained::CutShort),
+        let (calls, mut open) = (make_calls(), JoinSet::new());
+        loop {
+            tokio::select! {
+                _ = stopped.changed() => break, // an error is the sign: the sender is gone
+                Some(Arrived { stream, open: counted }) = arrivals.recv() => {
+                    let Ok(stream) = TcpStream::from_std(stream) else { continue };
+                    let (calls, stopped) = (calls.clone(), stopped.clone());
+                    let streams = settings.max_concurrent_streams;
+                    open.spawn(async move {
+                        converse(stream, calls, streams, stopped).await;
+                        drop(counted);
+                    });
+                }
+                Some(_) = open.join_next() => {}
+            }
         }
+        let drained = async { while open.join_next().await.is_some() {} };
+        tokio::time::timeout(settings.drain, drained).await.map_or(Drained::CutShort, |()| Drained::InTime)
     });
     runtime.shutdown_background();
-    ended
+    Ok(ended)
 }
 
 /// What grpc.health.v1 says of the server ("") and of each service.

@@ -1,6 +1,7 @@
 //! `floodmark.v1.FeatureService`: what is asked is checked once for a request, then its rows are read one by one.
 
 use std::cell::Cell;
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -10,12 +11,16 @@ use floodmark_features::value::ValueRef;
 use floodmark_proto::v1;
 use floodmark_proto::v1::feature_service_server::{FeatureService, FeatureServiceServer};
 use floodmark_store::Store;
+use prost::Message;
+use prost::bytes::Bytes;
 use tonic::server::NamedService;
+use tonic::service::Routes;
 use tonic::{Request, Response, Status};
 
 use self::asked::{Asked, planned};
-use crate::plan::Plans;
+use crate::plan::{Plan, Plans};
 use crate::refusal::Refusal;
+use crate::server::{Calls, Framed, Outcome, UnaryMethod};
 use crate::wire::{feature_row, service_info};
 
 /// A request with more rows is refused: one caller must not keep a thread from the others.
@@ -41,26 +46,42 @@ impl Features {
         Features { store, plans }
     }
 
-    /// As a service to be routed, which refuses requests of more bytes.
-    pub fn into_service(self, max_request_bytes: usize) -> FeatureServiceServer<Features> {
-        FeatureServiceServer::new(self).max_decoding_message_size(max_request_bytes)
+    /// All that the service answers, look-ups on the short way. A request of more bytes is refused.
+    pub fn into_calls(self, max_request_bytes: usize) -> Calls {
+        let shared = Arc::new(self);
+        let service = FeatureServiceServer::from_arc(shared.clone()).max_decoding_message_size(max_request_bytes);
+        Calls::new(Routes::new(service)).with_unary(GET_FEATURES, Arc::new(GetFeatures { shared, max_request_bytes }))
     }
 
     async fn look_up(&self, request: &v1::GetFeaturesRequest) -> Result<v1::GetFeaturesResponse, Status> {
         let plan = planned(&self.plans, request)?;
         let asked = Asked::of(&plan, request)?;
-        let now = now();
-        let mut values = Vec::with_capacity(asked.values_in_a_row());
-        let mut rows = Vec::with_capacity(request.rows.len());
-        for (at, row) in request.rows.iter().enumerate() {
-            if at > 0 && at % ROWS_IN_A_TURN == 0 {
+        let (now, mut rows) = (now(), Vec::with_capacity(request.rows.len()));
+        for turn in (0..request.rows.len()).step_by(ROWS_IN_A_TURN) {
+            if turn > 0 {
                 tokio::task::yield_now().await;
             }
-            values.clear();
-            rows.push(self.read_row(&asked, at, row, now, &mut values)?);
+            self.read_rows(&asked, turn..request.rows.len().min(turn + ROWS_IN_A_TURN), now, &mut rows)?;
         }
-        let names = if request.omit_names { Vec::new() } else { plan.names.clone() };
-        Ok(v1::GetFeaturesResponse { names, columns_id: plan.columns_id, rows })
+        Ok(response(&plan, request, rows))
+    }
+
+    /// The same where the rows are so few that others need not have their turn in between.
+    fn look_up_at_once(&self, request: &v1::GetFeaturesRequest) -> Result<v1::GetFeaturesResponse, Status> {
+        let plan = planned(&self.plans, request)?;
+        let asked = Asked::of(&plan, request)?;
+        let mut rows = Vec::with_capacity(request.rows.len());
+        self.read_rows(&asked, 0..request.rows.len(), now(), &mut rows)?;
+        Ok(response(&plan, request, rows))
+    }
+
+    fn read_rows(&self, asked: &Asked<'_>, rows: Range<usize>, now: Time, into: &mut Vec<v1::FeatureRow>) -> Result<(), Refusal> {
+        let mut values = Vec::with_capacity(asked.values_in_a_row());
+        for at in rows {
+            values.clear();
+            into.push(self.read_row(asked, at, &asked.request.rows[at], now, &mut values)?);
+        }
+        Ok(())
     }
 
     /// Reads one row; `values` is empty, and there so that its memory is used again.
@@ -86,6 +107,37 @@ impl Features {
         };
         ANSWER.set(answer);
         row
+    }
+}
+
+fn response(plan: &Plan, request: &v1::GetFeaturesRequest, rows: Vec<v1::FeatureRow>) -> v1::GetFeaturesResponse {
+    let names = if request.omit_names { Vec::new() } else { plan.names.clone() };
+    v1::GetFeaturesResponse { names, columns_id: plan.columns_id, rows }
+}
+
+/// The path of look-ups.
+const GET_FEATURES: &str = "/floodmark.v1.FeatureService/GetFeatures";
+
+/// Look-ups on the short way.
+struct GetFeatures {
+    shared: Arc<Features>,
+    max_request_bytes: usize,
+}
+
+impl UnaryMethod for GetFeatures {
+    fn max_request_bytes(&self) -> usize {
+        self.max_request_bytes
+    }
+
+    fn call(self: Arc<Self>, request: Bytes) -> Outcome {
+        let request = match v1::GetFeaturesRequest::decode(request) {
+            Ok(request) => request,
+            Err(error) => return Outcome::Now(Err(Status::internal(format!("the message cannot be decoded: {error}")))),
+        };
+        if request.rows.len() <= ROWS_IN_A_TURN {
+            return Outcome::Now(self.shared.look_up_at_once(&request).map(|response| Framed::of(&response)));
+        }
+        Outcome::Later(Box::pin(async move { self.shared.look_up(&request).await.map(|response| Framed::of(&response)) }))
     }
 }
 

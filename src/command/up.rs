@@ -12,13 +12,12 @@ use std::time::Duration;
 use floodmark_ingest::push::Push;
 use floodmark_ingest::replay::Input;
 use floodmark_ingest::writer::{self, Handle, WriterError};
-use floodmark_serving::server::{Drained, Server, ServerSettings};
+use floodmark_serving::server::{Calls, Drained, Server, ServerSettings};
 use floodmark_serving::service::Features;
 use floodmark_store::Store;
 use serde::Serialize;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::oneshot;
-use tonic::service::Routes;
 
 use super::replay;
 use crate::failure::Failure;
@@ -104,8 +103,9 @@ pub(super) fn settings(listen: SocketAddr) -> ServerSettings {
 }
 
 /// What one thread of the server answers.
-pub(super) fn routes(store: &Arc<Store>, handle: &Handle) -> Routes {
-    Routes::new(Features::new(store.clone()).into_service(MAX_REQUEST)).add_service(Push::new(handle.clone()).into_service(MAX_PUSH))
+pub(super) fn calls(store: &Arc<Store>, handle: &Handle) -> Calls {
+    let push = Push::new(handle.clone()).into_service(MAX_PUSH);
+    Features::new(store.clone()).into_calls(MAX_REQUEST).map_routes(|routes| routes.add_service(push))
 }
 
 async fn serve(
@@ -118,9 +118,9 @@ async fn serve(
     let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
     let address = server.local_addr();
     let mut written = watch(writer);
-    let make_routes = {
+    let make_calls = {
         let handle = handle.clone();
-        move || routes(&store, &handle)
+        move || calls(&store, &handle)
     };
     let until_told = async {
         tokio::select! {
@@ -132,7 +132,7 @@ async fn serve(
         handle.stop_taking();
     };
     // The server's first turn starts its threads; then it answers, and that is said.
-    let (drained, announced) = tokio::join!(biased; server.serve(make_routes, until_told), async { announce(address, json) });
+    let (drained, announced) = tokio::join!(biased; server.serve(make_calls, until_told), async { announce(address, json) });
     // Nobody may be waiting for the first line: that is no reason to have stopped.
     let _ = announced;
     handle.close();

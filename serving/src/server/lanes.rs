@@ -4,19 +4,14 @@
 //! would often leave one thread idle while the other has twice the work.
 
 use std::convert::Infallible;
-use std::io::{self, IoSlice};
+use std::io;
 use std::net;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 use std::time::Duration;
 
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use socket2::{SockRef, TcpKeepalive};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
-use tokio_stream::wrappers::UnboundedReceiverStream;
-use tokio_stream::{Stream, StreamExt};
-use tonic::transport::server::{Connected, TcpConnectInfo};
 
 /// After an accept that failed (no file descriptors left, say), the next is tried so much later.
 const ACCEPT_AGAIN_AFTER: Duration = Duration::from_millis(50);
@@ -30,14 +25,9 @@ pub(super) struct Lane {
 
 /// A connection on its way to a thread.
 pub(super) struct Arrived {
-    stream: net::TcpStream,
-    open: Arc<()>,
-}
-
-/// A connection on its thread, counted until it is closed.
-pub(super) struct Connection {
-    stream: TcpStream,
-    _open: Arc<()>,
+    pub(super) stream: net::TcpStream,
+    /// To be kept for as long as the connection is open.
+    pub(super) open: Arc<()>,
 }
 
 /// A lane and its end.
@@ -47,10 +37,10 @@ pub(super) fn lane() -> (Lane, mpsc::UnboundedReceiver<Arrived>) {
 }
 
 /// Hands out connections for ever.
-pub(super) async fn accept(listener: TcpListener, lanes: Vec<Lane>) -> Infallible {
+pub(super) async fn accept(listener: TcpListener, lanes: Vec<Lane>, keepalive: TcpKeepalive) -> Infallible {
     loop {
         let handed = match listener.accept().await {
-            Ok((stream, _)) => hand_over(stream, &lanes),
+            Ok((stream, _)) => hand_over(stream, &lanes, &keepalive),
             Err(error) => Err(error),
         };
         if handed.is_err() {
@@ -59,55 +49,12 @@ pub(super) async fn accept(listener: TcpListener, lanes: Vec<Lane>) -> Infallibl
     }
 }
 
-fn hand_over(stream: TcpStream, lanes: &[Lane]) -> io::Result<()> {
+fn hand_over(stream: TcpStream, lanes: &[Lane], keepalive: &TcpKeepalive) -> io::Result<()> {
     stream.set_nodelay(true)?; // without it an answer may wait 40 ms
+    SockRef::from(&stream).set_tcp_keepalive(keepalive)?;
     let stream = stream.into_std()?;
     if let Some(lane) = lanes.iter().min_by_key(|lane| Arc::strong_count(&lane.open)) {
         let _ = lane.to.send(Arrived { stream, open: lane.open.clone() }); // the thread has ended: so has the server
     }
     Ok(())
-}
-
-/// The connections of a thread, as tonic takes them.
-pub(super) fn connections(from: mpsc::UnboundedReceiver<Arrived>) -> impl Stream<Item = io::Result<Connection>> {
-    UnboundedReceiverStream::new(from).map(|Arrived { stream, open }| {
-        let stream = TcpStream::from_std(stream)?;
-        Ok(Connection { stream, _open: open })
-    })
-}
-
-impl Connected for Connection {
-    type ConnectInfo = TcpConnectInfo;
-
-    fn connect_info(&self) -> TcpConnectInfo {
-        self.stream.connect_info()
-    }
-}
-
-impl AsyncRead for Connection {
-    fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(context, into)
-    }
-}
-
-impl AsyncWrite for Connection {
-    fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(context, bytes)
-    }
-
-    fn poll_write_vectored(mut self: Pin<&mut Self>, context: &mut Context<'_>, parts: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(context, parts)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(context)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(context)
-    }
 }

@@ -41,8 +41,8 @@ fn start(settings: ServerSettings) -> Running {
     let store = Store::open(directory.path(), definitions(), TEXT, floodmark_store::Settings::default()).expect("a store");
     let store = Arc::new(store);
     let (stop, stopped) = oneshot::channel();
-    let routes = move || Routes::new(Features::new(store.clone()).into_service(1 << 20));
-    let ended = tokio::spawn(server.serve(routes, async {
+    let calls = move || Features::new(store.clone()).into_calls(1 << 20);
+    let ended = tokio::spawn(server.serve(calls, async {
         let _ = stopped.await;
     }));
     Running { address, stop, ended }
@@ -196,7 +196,7 @@ impl<B> tonic::codegen::Service<tonic::codegen::http::Request<B>> for Never {
 async fn a_deadline_that_passes_is_answered_as_such() {
     let server = Server::bind(settings()).expect("a free port");
     let address = server.local_addr();
-    let ended = tokio::spawn(server.serve(|| Routes::new(Never), std::future::pending()));
+    let ended = tokio::spawn(server.serve(|| Calls::new(Routes::new(Never)), std::future::pending()));
     let socket = tokio::net::TcpStream::connect(address).await.expect("a server");
     let (mut client, connection) = h2::client::handshake(socket).await.expect("HTTP/2");
     tokio::spawn(connection);

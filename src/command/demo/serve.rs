@@ -60,9 +60,9 @@ pub(super) fn read(store: &Arc<Store>, samples: &[Sample], recount: &Recount<'_>
     let server = Server::bind(up::settings(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))))?;
     let address = server.local_addr().to_string();
     let (handle, writer) = writer::spawn(store.clone());
-    let make_routes = {
+    let make_calls = {
         let (store, handle) = (store.clone(), handle.clone());
-        move || up::routes(&store, &handle)
+        move || up::calls(&store, &handle)
     };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let (stop, stopped) = oneshot::channel::<()>();
@@ -76,7 +76,7 @@ pub(super) fn read(store: &Arc<Store>, samples: &[Sample], recount: &Recount<'_>
             drop(stop);
             served
         };
-        tokio::join!(server.serve(make_routes, until_told), ask)
+        tokio::join!(server.serve(make_calls, until_told), ask)
     });
     handle.close();
     writer.join().map_err(|_| Failure::failed("the writer panicked"))??;

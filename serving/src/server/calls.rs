@@ -1,0 +1,92 @@
+//! What a server thread answers: services as tonic routes them, and the few methods that are worth a way of their own.
+
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use bytes::{BufMut, Bytes, BytesMut};
+use prost::Message;
+use tonic::Status;
+use tonic::service::Routes;
+
+/// A byte that says "not compressed" and four for the length stand before each message.
+pub(super) const PREFIX: usize = 5;
+
+/// A unary method on the short way: no router, no stream of messages, no task unless it has to wait. It is asked and answers in bytes.
+pub trait UnaryMethod: Send + Sync {
+    /// A request of more bytes is refused.
+    fn max_request_bytes(&self) -> usize;
+    /// Answers a request's message.
+    fn call(self: Arc<Self>, request: Bytes) -> Outcome;
+}
+
+/// What a method answers.
+pub enum Outcome {
+    /// At once.
+    Now(Result<Framed, Status>),
+    /// Not before it has waited, or let others have their turn.
+    Later(Pin<Box<dyn Future<Output = Result<Framed, Status>> + Send>>),
+}
+
+/// A message as it goes over the wire.
+#[derive(Debug)]
+pub struct Framed(pub(super) Bytes);
+
+impl Framed {
+    /// A message.
+    pub fn of(message: &impl Message) -> Framed {
+        let length = message.encoded_len();
+        Framed::written(length, |out| message.encode_raw(out))
+    }
+
+    /// A message of that many bytes, which `write` appends.
+    pub fn written(length: usize, write: impl FnOnce(&mut BytesMut)) -> Framed {
+        let mut bytes = BytesMut::with_capacity(PREFIX + length);
+        bytes.put_u8(0);
+        bytes.put_u32(length as u32);
+        write(&mut bytes);
+        Framed(bytes.freeze())
+    }
+}
+
+/// What one thread answers.
+#[derive(Clone)]
+pub struct Calls {
+    pub(super) routes: Routes,
+    methods: Vec<(&'static str, Arc<dyn UnaryMethod>)>,
+}
+
+impl Calls {
+    /// Services, all on the usual way.
+    pub fn new(routes: Routes) -> Calls {
+        Calls { routes, methods: Vec::new() }
+    }
+
+    /// Takes the calls of a path (`/package.Service/Method`) the short way.
+    pub fn with_unary(mut self, path: &'static str, method: Arc<dyn UnaryMethod>) -> Calls {
+        self.methods.push((path, method));
+        self
+    }
+
+    /// Adds services on the usual way.
+    pub fn map_routes(self, add: impl FnOnce(Routes) -> Routes) -> Calls {
+        Calls { routes: add(self.routes), ..self }
+    }
+
+    /// Makes routing quick, once all services are there.
+    pub(super) fn prepare(self) -> Calls {
+        self.map_routes(Routes::prepare)
+    }
+
+    #[inline]
+    pub(super) fn unary(&self, path: &str) -> Option<&Arc<dyn UnaryMethod>> {
+        self.methods.iter().find(|(known, _)| *known == path).map(|(_, method)| method)
+    }
+}
+
+impl fmt::Debug for Calls {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.methods.iter().map(|(path, _)| path)).finish()
+    }
+}

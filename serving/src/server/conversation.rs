@@ -1,0 +1,163 @@
+//! One connection: HTTP/2 by hyper, calls answered in turns.
+//!
+//! A turn reads what has come, runs every call that it brought, and then writes: one read and one write carry many calls, and a
+//! call that need not wait costs no task. One that must wait becomes a task of its own.
+
+use std::convert::Infallible;
+use std::future::{Future, poll_fn};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+
+use bytes::Bytes;
+use http::{Method, Request, Response, header};
+use http_body::{Frame, SizeHint};
+use hyper::body::Incoming;
+use hyper::server::conn::http2;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use parking_lot::Mutex;
+use tokio::net::TcpStream;
+use tokio::sync::watch;
+use tonic::Status;
+use tonic::body::Body;
+use tonic::codegen::Service as _;
+
+use super::calls::{Calls, UnaryMethod};
+use super::unary::{Reply, UnaryCall};
+use crate::deadline::{InTime, timeout, within};
+
+/// A call that has been read and not been run.
+type Waiting = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+/// The calls of a turn.
+#[derive(Clone, Default)]
+struct Turn(Arc<Mutex<Vec<Waiting>>>);
+
+impl<F: Future<Output = ()> + Send + 'static> hyper::rt::Executor<F> for Turn {
+    fn execute(&self, call: F) {
+        self.0.lock().push(Box::pin(call));
+    }
+}
+
+/// Answers a connection until it is closed, or until it has drained after `stopped`.
+pub(super) async fn converse(stream: TcpStream, calls: Calls, max_concurrent_streams: u32, mut stopped: watch::Receiver<()>) {
+    let turn = Turn::default();
+    let connection = http2::Builder::new(turn.clone())
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(max_concurrent_streams)
+        .auto_date_header(false)
+        .serve_connection(TokioIo::new(stream), Dispatch { calls });
+    let mut connection = pin!(connection);
+    let mut stopping = Some(Box::pin(async move {
+        let _ = stopped.changed().await; // an error is the sign: the sender is gone
+    }));
+    poll_fn(|context| {
+        loop {
+            if stopping.as_mut().is_some_and(|stopping| stopping.as_mut().poll(context).is_ready()) {
+                stopping = None;
+                connection.as_mut().graceful_shutdown();
+            }
+            // How it ended is the client's affair: what it had asked before is answered or reset.
+            if connection.as_mut().poll(context).is_ready() {
+                return Poll::Ready(());
+            }
+            let calls = std::mem::take(&mut *turn.0.lock());
+            if calls.is_empty() {
+                return Poll::Pending;
+            }
+            calls.into_iter().for_each(run);
+        }
+    })
+    .await;
+}
+
+/// Runs a call to its end if it need not wait. A panic ends that call and no other: its stream is reset.
+fn run(mut call: Waiting) {
+    let mut nobody = Context::from_waker(Waker::noop());
+    let ran = catch_unwind(AssertUnwindSafe(|| call.as_mut().poll(&mut nobody)));
+    if let Ok(Poll::Pending) = ran {
+        tokio::spawn(call);
+    }
+}
+
+/// Finds out who answers a call.
+struct Dispatch {
+    calls: Calls,
+}
+
+impl hyper::service::Service<Request<Incoming>> for Dispatch {
+    type Response = Response<Answer>;
+    type Error = Infallible;
+    type Future = Call;
+
+    fn call(&self, request: Request<Incoming>) -> Call {
+        match self.calls.unary(request.uri().path()) {
+            Some(method) if is_plain(&request) => Call::Unary(unary(method, request)),
+            _ => Call::Routed(within(timeout(request.headers()), self.calls.routes.clone().call(request.map(Body::new)))),
+        }
+    }
+}
+
+fn unary(method: &Arc<dyn UnaryMethod>, request: Request<Incoming>) -> UnaryCall {
+    let deadline = timeout(request.headers());
+    UnaryCall::new(method.clone(), request.into_body(), deadline)
+}
+
+/// Whether a call is as the unary path takes it; the rest is tonic's to answer or refuse.
+fn is_plain(request: &Request<Incoming>) -> bool {
+    let headers = request.headers();
+    let kind = headers.get(header::CONTENT_TYPE).map(|kind| kind.as_bytes());
+    request.method() == Method::POST
+        && matches!(kind, Some(b"application/grpc" | b"application/grpc+proto"))
+        && headers.get("grpc-encoding").is_none_or(|encoding| encoding == "identity")
+}
+
+/// A call under way.
+enum Call {
+    Unary(UnaryCall),
+    Routed(InTime),
+}
+
+impl Future for Call {
+    type Output = Result<Response<Answer>, Infallible>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        match &mut *self {
+            Call::Unary(call) => Pin::new(call).poll(context).map(|response| Ok(response.map(Answer::Unary))),
+            Call::Routed(call) => Pin::new(call).poll(context).map_ok(|response| response.map(Answer::Routed)),
+        }
+    }
+}
+
+/// The body of an answer.
+enum Answer {
+    Unary(Reply),
+    Routed(Body),
+}
+
+impl http_body::Body for Answer {
+    type Data = Bytes;
+    type Error = Status;
+
+    fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+        match &mut *self {
+            Answer::Unary(reply) => Poll::Ready(reply.next().map(Ok)),
+            Answer::Routed(body) => Pin::new(body).poll_frame(context),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Answer::Unary(reply) => reply.is_over(),
+            Answer::Routed(body) => body.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Answer::Unary(_) => SizeHint::default(),
+            Answer::Routed(body) => body.size_hint(),
+        }
+    }
+}
