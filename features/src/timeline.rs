@@ -12,6 +12,7 @@ use std::cmp::Ordering;
 use std::sync::OnceLock;
 
 pub use chunk::Chunk;
+use prefetch_index::prefetch_index;
 
 use crate::aggregate::Partial;
 use crate::definition::Slot;
@@ -210,6 +211,14 @@ impl Timeline {
             && range.from <= range.to
         {
             root.visit(range, cut, slots, layout, sink);
+        }
+    }
+
+    /// Begins to fetch from memory what [`Timeline::fetch`] looks at.
+    #[inline]
+    pub fn fetch_nodes(&self) {
+        if let Some(Node::Branch(branch)) = &self.root {
+            (0..branch.children.len()).for_each(|at| prefetch_index(&branch.children, at));
         }
     }
 

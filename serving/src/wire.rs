@@ -1,6 +1,8 @@
 //! Between the messages of `floodmark.v1` and the types of the core. Beside the service and the client, nothing else
 //! here knows generated types.
 
+mod response;
+
 use floodmark_features::definition::OutputType;
 use floodmark_features::lookup::{Answer, Cell, Status};
 use floodmark_features::schema::Schema;
@@ -10,6 +12,7 @@ use floodmark_proto::v1;
 use floodmark_proto::v1::value::Kind;
 
 use crate::plan::Plan;
+pub(crate) use response::Response;
 
 /// Why a value cannot be one of the type that is expected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -79,34 +82,6 @@ pub(crate) fn to_value(value: v1::Value) -> Value {
         Some(Kind::TimestampMicros(t)) => Value::Time(Time::from_micros(t)),
         Some(Kind::ListValue(list)) => Value::List(list.values.into_iter().map(to_value).collect()),
     }
-}
-
-/// An answer as a row of a response. The values are moved out of it.
-pub(crate) fn feature_row(answer: &mut Answer, as_of: Time) -> v1::FeatureRow {
-    let count = answer.cells.len();
-    let mut row = v1::FeatureRow {
-        values: Vec::with_capacity(count),
-        statuses: Vec::with_capacity(count),
-        as_of_micros: as_of.micros(),
-        watermark_micros: (answer.watermark != Time::NONE).then_some(answer.watermark.micros()),
-        version: answer.version,
-        ..v1::FeatureRow::default()
-    };
-    let (mut provisional, mut approximate) = (0, 0);
-    for cell in &mut answer.cells {
-        provisional += usize::from(cell.provisional);
-        approximate += usize::from(cell.approximate);
-        row.values.push(from_value(std::mem::replace(&mut cell.value, Value::Null)));
-        row.statuses.push(from_status(cell.status).into());
-    }
-    row.provisional = provisional > 0;
-    if row.provisional && provisional < count {
-        row.provisional_values = answer.cells.iter().map(|c| c.provisional).collect();
-    }
-    if approximate > 0 {
-        row.approximate_values = answer.cells.iter().map(|c| c.approximate).collect();
-    }
-    row
 }
 
 /// A row of a response as an answer, with its as-of time. A server that knows more statuses than this build: null.

@@ -5,7 +5,8 @@
 //! ```
 
 use std::cmp::Ordering;
-use std::hint::black_box;
+
+use prefetch_index::prefetch_index;
 
 use super::{HEADER, ID, Layout, NULLS, Row, RowBuffer, Rows, TIME, push_text, text_at};
 use crate::key::EventId;
@@ -140,10 +141,9 @@ impl Block {
             return;
         }
         let at = ends.guess(time.micros(), self.len);
-        // A load whose value nobody waits for.
-        black_box(self.words[at]);
+        prefetch_index(&self.words, at);
         for column in columns {
-            black_box(self.words[(HEADER + column) * self.capacity + at]);
+            prefetch_index(&self.words, (HEADER + column) * self.capacity + at);
         }
     }
 

@@ -5,8 +5,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 
-use bytes::{BufMut, Bytes, BytesMut};
-use prost::Message;
+use bytes::Bytes;
 use tonic::Status;
 use tonic::service::Routes;
 
@@ -29,24 +28,34 @@ pub enum Outcome {
     Later(Pin<Box<dyn Future<Output = Result<Framed, Status>> + Send>>),
 }
 
-/// A message as it goes over the wire.
+/// A message as it goes over the wire, in the making.
 #[derive(Debug)]
-pub struct Framed(pub(super) Bytes);
+pub struct Framed(Vec<u8>);
 
 impl Framed {
-    /// A message.
-    pub fn of(message: &impl Message) -> Framed {
-        let length = message.encoded_len();
-        Framed::written(length, |out| message.encode_raw(out))
+    /// An empty message, with room for so many bytes.
+    pub fn with_capacity(bytes: usize) -> Framed {
+        let mut framed = Vec::with_capacity(PREFIX + bytes);
+        framed.resize(PREFIX, 0);
+        Framed(framed)
     }
 
-    /// A message of that many bytes, which `write` appends.
-    pub fn written(length: usize, write: impl FnOnce(&mut BytesMut)) -> Framed {
-        let mut bytes = BytesMut::with_capacity(PREFIX + length);
-        bytes.put_u8(0);
-        bytes.put_u32(length as u32);
-        write(&mut bytes);
-        Framed(bytes.freeze())
+    /// Where the bytes of the message are appended.
+    pub fn message(&mut self) -> &mut Vec<u8> {
+        &mut self.0
+    }
+
+    /// The message alone.
+    pub fn as_message(&self) -> &[u8] {
+        &self.0[PREFIX..]
+    }
+
+    /// The message with its prefix.
+    pub(super) fn into_bytes(self) -> Bytes {
+        let mut framed = self.0;
+        let length = (framed.len() - PREFIX) as u32;
+        framed[1..PREFIX].copy_from_slice(&length.to_be_bytes());
+        framed.into()
     }
 }
 

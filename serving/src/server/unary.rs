@@ -150,8 +150,8 @@ impl Received {
 
 fn response(answer: Result<Framed, Status>) -> Response<Reply> {
     match answer {
-        Ok(Framed(bytes)) => {
-            let mut response = Response::new(Reply::Message(bytes));
+        Ok(message) => {
+            let mut response = Response::new(Reply::Message(message.into_bytes()));
             response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
             response
         }

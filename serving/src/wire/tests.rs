@@ -1,5 +1,7 @@
 //! What goes over the wire comes back.
 
+use prost::Message;
+
 use super::*;
 
 fn wire(kind: Kind) -> v1::Value {
@@ -41,10 +43,35 @@ fn cell(value: i64, provisional: bool, approximate: bool) -> Cell {
     Cell { value: Value::Int(value), status: Status::Present, provisional, approximate }
 }
 
+/// What a client that knows the generated types reads in a response of this one row.
+fn written(answer: &Answer, as_of: Time) -> v1::FeatureRow {
+    let lookup = crate::testing::definitions();
+    let plans = crate::plan::Plans::new(lookup);
+    let mut response = Response::new(&plans.services()[0], false, 1);
+    response.push(answer, as_of);
+    let mut read = v1::GetFeaturesResponse::decode(response.finish().as_message()).expect("a response");
+    assert_eq!((&read.names, read.columns_id), (&plans.services()[0].names, plans.services()[0].columns_id));
+    assert_eq!(read.rows.len(), 1);
+    read.rows.remove(0)
+}
+
+#[test]
+fn values_of_every_kind_come_back() {
+    let text = |length: usize| Value::Str("x".repeat(length).into());
+    let mut values = vec![Value::Null, Value::Bool(false), Value::Bool(true), Value::Float(-0.0), Value::Time(Time::from_micros(-5))];
+    values.extend((0..64).flat_map(|bit| [1_i64 << bit, (1_i64 << bit).wrapping_neg(), (1_i64 << bit).wrapping_sub(1)]).map(Value::Int));
+    values.extend([0, 1, 125, 126, 127, 128, 16_383, 16_384].map(text));
+    values.push(Value::List(values.clone().into()));
+    values.push(Value::List(Vec::new().into()));
+    let cells = values.into_iter().map(|value| Cell { value, ..Cell::default() }).collect();
+    let answer = Answer { cells, watermark: Time::from_micros(-7), version: u64::MAX };
+    assert_eq!(to_answer(written(&answer, Time::from_micros(i64::MIN))), (Time::from_micros(i64::MIN), answer));
+}
+
 /// The flags of a row made of these cells; the row must come back as it was.
 fn flags(cells: Vec<Cell>) -> (bool, Vec<bool>, Vec<bool>) {
     let answer = Answer { cells, watermark: Time::from_micros(5), version: 9 };
-    let row = feature_row(&mut answer.clone(), Time::from_micros(6));
+    let row = written(&answer, Time::from_micros(6));
     assert_eq!(to_answer(row.clone()), (Time::from_micros(6), answer));
     (row.provisional, row.provisional_values, row.approximate_values)
 }
@@ -59,7 +86,7 @@ fn flags_are_spelt_out_only_where_values_differ() {
 
 #[test]
 fn there_is_no_watermark_before_the_first_event() {
-    let mut answer = Answer { cells: vec![Cell::default()], watermark: Time::NONE, version: 0 };
-    let row = feature_row(&mut answer, Time::from_micros(6));
+    let answer = Answer { cells: vec![Cell::default()], watermark: Time::NONE, version: 0 };
+    let row = written(&answer, Time::from_micros(6));
     assert_eq!((row.watermark_micros, row.statuses), (None, vec![v1::Status::Null.into()]));
 }
