@@ -56,12 +56,24 @@ pub struct Shard {
 pub struct EntityState {
     /// The key's bytes.
     pub key: Arc<[u8]>,
+    /// The first of them: most keys are told apart without a look at the rest, which lies elsewhere in memory.
+    head: [u8; HEAD],
     /// One for each view of the entity, in the order of the definitions.
     pub timelines: Box<[Timeline]>,
     /// Windows that are open or may still change.
     pub open: OpenWindows,
     /// When it was last read or written, in ticks of the store.
     touched: AtomicU32,
+}
+
+/// Bytes of a key that stand with its entity: two integers with their tags fit.
+const HEAD: usize = 18;
+
+fn head_of(key: &[u8]) -> [u8; HEAD] {
+    let mut head = [0; HEAD];
+    let len = key.len().min(HEAD);
+    head[..len].copy_from_slice(&key[..len]);
+    head
 }
 
 /// What became of an event in one view (T10).
@@ -202,7 +214,12 @@ impl EntityState {
     /// An entity without events.
     pub fn new(key: &[u8], views: usize) -> EntityState {
         let timelines = (0..views).map(|_| Timeline::default()).collect();
-        EntityState { key: key.into(), timelines, open: OpenWindows::default(), touched: AtomicU32::new(0) }
+        EntityState { key: key.into(), head: head_of(key), timelines, open: OpenWindows::default(), touched: AtomicU32::new(0) }
+    }
+
+    #[inline]
+    fn is(&self, key: &[u8], head: &[u8; HEAD]) -> bool {
+        self.head == *head && self.key.len() == key.len() && (key.len() <= HEAD || *self.key == *key)
     }
 
     /// Says that it is in use.
@@ -240,7 +257,8 @@ impl Shard {
     /// The entity of that key.
     #[inline]
     pub fn entity(&self, entity: usize, hash: u64, key: &[u8]) -> Option<&EntityState> {
-        self.entities[entity].find(hash, |state| *state.key == *key)
+        let head = head_of(key);
+        self.entities[entity].find(hash, |state| state.is(key, &head))
     }
 
     /// Puts an entity in that was read back from the store, unless it is there.
@@ -324,7 +342,8 @@ impl Shard {
         let section_plan = &plan.sections[at];
         let (hash, key) = (section.hashes[row], section.key(row));
         let views = plan.views_of(section_plan.entity);
-        let entry = self.entities[section_plan.entity].entry(hash, |s| *s.key == *key, |s| hash_key(&s.key));
+        let head = head_of(key);
+        let entry = self.entities[section_plan.entity].entry(hash, |s| s.is(key, &head), |s| hash_key(&s.key));
         let state = entry.or_insert_with(|| EntityState::new(key, views)).into_mut();
         state.touch(tick);
         let mut best = Outcome::Late;

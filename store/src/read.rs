@@ -71,7 +71,8 @@ impl Store {
             let shard = locked.iter().flatten().find(|(partition, _)| *partition == w.partition);
             *found = shard.and_then(|(_, shard)| shard.entity(views[w.read.view].entity, w.hash, &keys[w.key.clone()]));
         }
-        let timelines = || found.iter().zip(wanted.iter().flatten()).filter_map(|(state, w)| Some((w, &(*state)?.timelines[self.places[w.read.view]])));
+        let timelines =
+            || found.iter().zip(wanted.iter().flatten()).filter_map(|(state, w)| Some((w, &(*state)?.timelines[self.places[w.read.view]])));
         timelines().for_each(|(_, timeline)| timeline.fetch_nodes());
         timelines().for_each(|(w, timeline)| w.read.plan.fetch(&views[w.read.view], timeline, ask.as_of));
         let mut missing = false;

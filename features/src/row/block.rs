@@ -16,6 +16,11 @@ use crate::value::Type;
 /// Rows that there is room for at first.
 const FIRST_ROOM: usize = 4;
 
+/// Of the processor's cache.
+const WORDS_OF_A_LINE: usize = 8;
+/// Lines of a column that are asked for; then the processor sees by itself where this leads.
+const LINES_AHEAD: usize = 4;
+
 /// Some rows in the total order of events, column by column.
 #[derive(Clone, Debug, Default)]
 pub struct Block {
@@ -143,7 +148,8 @@ impl Block {
         let at = ends.guess(time.micros(), self.len);
         prefetch_index(&self.words, at);
         for column in columns {
-            prefetch_index(&self.words, (HEADER + column) * self.capacity + at);
+            let start = (HEADER + column) * self.capacity;
+            (at..self.len).step_by(WORDS_OF_A_LINE).take(LINES_AHEAD).for_each(|row| prefetch_index(&self.words, start + row));
         }
     }
 

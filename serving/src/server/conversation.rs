@@ -9,6 +9,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
+use std::thread;
 
 use bytes::Bytes;
 use http::{Method, Request, Response, header};
@@ -53,6 +54,7 @@ pub(super) async fn converse(stream: TcpStream, calls: Calls, max_concurrent_str
         let _ = stopped.changed().await; // an error is the sign: the sender is gone
     }));
     poll_fn(|context| {
+        let mut answered = false;
         loop {
             if stopping.as_mut().is_some_and(|stopping| stopping.as_mut().poll(context).is_ready()) {
                 stopping = None;
@@ -64,8 +66,13 @@ pub(super) async fn converse(stream: TcpStream, calls: Calls, max_concurrent_str
             }
             let calls = std::mem::take(&mut *turn.0.lock());
             if calls.is_empty() {
+                if answered {
+                    // Where clients share the cores with the server, one that could go on would keep others waiting for a whole time slice.
+                    thread::yield_now();
+                }
                 return Poll::Pending;
             }
+            answered = true;
             calls.into_iter().for_each(run);
         }
     })
