@@ -3,6 +3,7 @@
 //! A turn reads what has come, runs every call that it brought, and then writes: one read and one write carry many calls, and a
 //! call that need not wait costs no task. One that must wait becomes a task of its own.
 
+use std::cell::Cell;
 use std::convert::Infallible;
 use std::future::{Future, poll_fn};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -54,7 +55,6 @@ pub(super) async fn converse(stream: TcpStream, calls: Calls, max_concurrent_str
         let _ = stopped.changed().await; // an error is the sign: the sender is gone
     }));
     poll_fn(|context| {
-        let mut answered = false;
         loop {
             if stopping.as_mut().is_some_and(|stopping| stopping.as_mut().poll(context).is_ready()) {
                 stopping = None;
@@ -66,17 +66,30 @@ pub(super) async fn converse(stream: TcpStream, calls: Calls, max_concurrent_str
             }
             let calls = std::mem::take(&mut *turn.0.lock());
             if calls.is_empty() {
-                if answered {
-                    // Where clients share the cores with the server, one that could go on would keep others waiting for a whole time slice.
-                    thread::yield_now();
-                }
+                give_way();
                 return Poll::Pending;
             }
-            answered = true;
+            RUN.set(RUN.get() + calls.len());
             calls.into_iter().for_each(run);
         }
     })
     .await;
+}
+
+thread_local! {
+    /// Calls that this thread has run since it last gave way.
+    static RUN: Cell<usize> = const { Cell::new(0) };
+}
+
+/// Calls that a thread may run before it lets others have its core, if any want it.
+const CALLS_IN_A_ROW: usize = 64;
+
+/// Where clients share the cores with the server, a thread that could go on would keep them waiting for a whole time slice.
+fn give_way() {
+    if RUN.get() >= CALLS_IN_A_ROW {
+        RUN.set(0);
+        thread::yield_now();
+    }
 }
 
 /// Runs a call to its end if it need not wait. A panic ends that call and no other: its stream is reset.
@@ -101,7 +114,7 @@ impl hyper::service::Service<Request<Incoming>> for Dispatch {
     fn call(&self, request: Request<Incoming>) -> Call {
         match self.calls.unary(request.uri().path()) {
             Some(method) if is_plain(&request) => Call::Unary(unary(method, request)),
-            _ => Call::Routed(within(timeout(request.headers()), self.calls.routes.clone().call(request.map(Body::new)))),
+            _ => Call::Routed(Box::new(within(timeout(request.headers()), self.calls.routes.clone().call(request.map(Body::new))))),
         }
     }
 }
@@ -120,10 +133,10 @@ fn is_plain(request: &Request<Incoming>) -> bool {
         && headers.get("grpc-encoding").is_none_or(|encoding| encoding == "identity")
 }
 
-/// A call under way.
+/// A call under way; small, as it is moved a few times before it runs.
 enum Call {
     Unary(UnaryCall),
-    Routed(InTime),
+    Routed(Box<InTime>),
 }
 
 impl Future for Call {
@@ -132,7 +145,7 @@ impl Future for Call {
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         match &mut *self {
             Call::Unary(call) => Pin::new(call).poll(context).map(|response| Ok(response.map(Answer::Unary))),
-            Call::Routed(call) => Pin::new(call).poll(context).map_ok(|response| response.map(Answer::Routed)),
+            Call::Routed(call) => Pin::new(&mut **call).poll(context).map_ok(|response| response.map(Answer::Routed)),
         }
     }
 }
