@@ -5,7 +5,7 @@ use std::{env, error::Error, fs};
 
 use protox::prost::Message;
 
-const FILES: [&str; 3] = ["floodmark/v1/value.proto", "floodmark/v1/features.proto", "floodmark/v1/push.proto"];
+const FILES: [&str; 4] = ["floodmark/v1/value.proto", "floodmark/v1/features.proto", "floodmark/v1/push.proto", "floodmark/v1/score.proto"];
 
 fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo::rerun-if-changed=floodmark");

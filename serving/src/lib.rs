@@ -1,8 +1,9 @@
 //! Serving: features by entity key over gRPC, and the server that carries them and whatever else is routed to it.
 //!
-//! A call walks `deadline` → `service` → `service::asked` (what is looked up: `plan`; which name stands where: `places`;
+//! A call walks `deadline` → `service` → `asked` (what is looked up: `plan`; which name stands where: `places`;
 //! values: `wire`) → `Store::read` → `wire`, or ends as a `refusal`.
 
+mod asked;
 pub mod client;
 mod deadline;
 mod places;

@@ -23,12 +23,13 @@ pub(crate) fn places(wanted: &Schema, given: &[String], what: &'static str, fiel
     Ok(names().map(|wanted| given.iter().position(|g| g == wanted)).collect())
 }
 
-/// The same for keys, which must all be there.
-pub(crate) fn key_places(wanted: &Schema, given: &[String]) -> Result<Vec<usize>, Refusal> {
-    let found = places(wanted, given, "keys", "key_names")?;
-    let missing = |at: usize| Refusal::MissingKey {
-        name: wanted.columns[at].name.clone(),
-        expected: listed(wanted.columns.iter().map(|c| c.name.as_str())),
-    };
-    found.into_iter().enumerate().map(|(at, place)| place.ok_or_else(|| missing(at))).collect()
+/// Keys must all be there.
+pub(crate) fn check_keys(wanted: &Schema, there: impl Iterator<Item = bool>) -> Result<(), Refusal> {
+    match wanted.columns.iter().zip(there).find(|(_, there)| !there) {
+        None => Ok(()),
+        Some((key, _)) => {
+            let expected = listed(wanted.columns.iter().map(|c| c.name.as_str()));
+            Err(Refusal::MissingKey { name: key.name.clone(), expected })
+        }
+    }
 }

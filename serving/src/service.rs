@@ -17,14 +17,11 @@ use tonic::server::NamedService;
 use tonic::service::Routes;
 use tonic::{Request, Status};
 
-use self::asked::{Asked, planned};
+use crate::asked::{Asked, Spine, planned};
 use crate::plan::Plans;
 use crate::refusal::Refusal;
 use crate::server::{Calls, Framed, Outcome, UnaryMethod};
 use crate::wire::{Response, service_info};
-
-/// A request with more rows is refused: one caller must not keep a thread from the others.
-pub const MAX_ROWS: usize = 10_000;
 
 /// After so many rows, other calls on the thread have their turn, and a deadline is noticed.
 const ROWS_IN_A_TURN: usize = 64;
@@ -55,7 +52,7 @@ impl Features {
 
     async fn look_up(&self, request: &v1::GetFeaturesRequest) -> Result<Framed, Status> {
         let plan = planned(&self.plans, request)?;
-        let asked = Asked::of(&plan, request)?;
+        let asked = Asked::of(&plan, Spine::from(request))?;
         let (now, mut response) = (now(), Response::new(&plan, request.omit_names, request.rows.len()));
         for turn in (0..request.rows.len()).step_by(ROWS_IN_A_TURN) {
             if turn > 0 {
@@ -69,7 +66,7 @@ impl Features {
     /// The same where the rows are so few that others need not have their turn in between.
     fn look_up_at_once(&self, request: &v1::GetFeaturesRequest) -> Result<Framed, Status> {
         let plan = planned(&self.plans, request)?;
-        let asked = Asked::of(&plan, request)?;
+        let asked = Asked::of(&plan, Spine::from(request))?;
         let mut response = Response::new(&plan, request.omit_names, request.rows.len());
         self.read_rows(&asked, 0..request.rows.len(), now(), &mut response)?;
         Ok(response.finish())
@@ -93,12 +90,11 @@ impl Features {
         values: &mut Vec<ValueRef<'r>>,
         into: &mut Response,
     ) -> Result<(), Refusal> {
-        let row = &asked.request.rows[at];
-        asked.read_values(at, row, values)?;
-        let (keys, request) = values.split_at(asked.keys.len());
-        let own_event = asked.own_event(at, row)?;
-        let as_of = asked.as_of(at, row, own_event.as_ref(), now)?;
-        let (version, mode) = (asked.request.version, asked.mode);
+        asked.read_values(at, values)?;
+        let (keys, request) = values.split_at(asked.keys());
+        let own_event = asked.own_event(at)?;
+        let as_of = asked.as_of(at, own_event.as_ref(), now)?;
+        let (version, mode) = (asked.spine.version, asked.mode);
         let ask = Ask { keys, request, as_of, version, own_event: own_event.as_ref(), mode };
         ANSWER.with_borrow_mut(|answer| {
             let read = self.store.read(&asked.plan.lookup, &ask, answer);
@@ -172,6 +168,5 @@ fn now() -> Time {
     }
 }
 
-mod asked;
 #[cfg(test)]
 mod tests;

@@ -18,6 +18,8 @@ pub trait UnaryMethod: Send + Sync {
     fn max_request_bytes(&self) -> usize;
     /// Answers a request's message.
     fn call(self: Arc<Self>, request: Bytes) -> Outcome;
+    /// All calls of a turn have come: those that wait to be worked on together need wait no longer.
+    fn end_turn(&self) {}
 }
 
 /// What a method answers.
@@ -86,6 +88,11 @@ impl Calls {
     /// Makes routing quick, once all services are there.
     pub(super) fn prepare(self) -> Calls {
         self.map_routes(Routes::prepare)
+    }
+
+    /// Tells every method that a turn has ended.
+    pub(super) fn end_turn(&self) {
+        self.methods.iter().for_each(|(_, method)| method.end_turn());
     }
 
     #[inline]

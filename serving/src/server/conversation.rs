@@ -1,7 +1,8 @@
 //! One connection: HTTP/2 by hyper, calls answered in turns.
 //!
 //! A turn reads what has come, runs every call that it brought, and then writes: one read and one write carry many calls, and a
-//! call that need not wait costs no task. One that must wait becomes a task of its own.
+//! call that need not wait costs no task. Calls that wait for each other, to be worked on together, go on at the end of the turn; one
+//! that must wait longer becomes a task of its own.
 
 use std::cell::Cell;
 use std::convert::Infallible;
@@ -44,7 +45,7 @@ impl<F: Future<Output = ()> + Send + 'static> hyper::rt::Executor<F> for Turn {
 
 /// Answers a connection until it is closed, or until it has drained after `stopped`.
 pub(super) async fn converse(stream: TcpStream, calls: Calls, max_concurrent_streams: u32, mut stopped: watch::Receiver<()>) {
-    let turn = Turn::default();
+    let (turn, methods) = (Turn::default(), calls.clone());
     let connection = http2::Builder::new(turn.clone())
         .timer(TokioTimer::new())
         .max_concurrent_streams(max_concurrent_streams)
@@ -70,7 +71,13 @@ pub(super) async fn converse(stream: TcpStream, calls: Calls, max_concurrent_str
                 return Poll::Pending;
             }
             RUN.set(RUN.get() + calls.len());
-            calls.into_iter().for_each(run);
+            let waiting: Vec<Waiting> = calls.into_iter().filter_map(run).collect();
+            if !waiting.is_empty() {
+                methods.end_turn();
+                waiting.into_iter().filter_map(run).for_each(|call| {
+                    tokio::spawn(call);
+                });
+            }
         }
     })
     .await;
@@ -92,13 +99,11 @@ fn give_way() {
     }
 }
 
-/// Runs a call to its end if it need not wait. A panic ends that call and no other: its stream is reset.
-fn run(mut call: Waiting) {
+/// Runs a call as far as it goes; what it gives back has to wait. A panic ends that call and no other: its stream is reset.
+fn run(mut call: Waiting) -> Option<Waiting> {
     let mut nobody = Context::from_waker(Waker::noop());
     let ran = catch_unwind(AssertUnwindSafe(|| call.as_mut().poll(&mut nobody)));
-    if let Ok(Poll::Pending) = ran {
-        tokio::spawn(call);
-    }
+    matches!(ran, Ok(Poll::Pending)).then_some(call)
 }
 
 /// Finds out who answers a call.

@@ -6,6 +6,7 @@ use tonic::Code;
 use tonic_types::StatusExt;
 
 use super::*;
+use crate::asked::MAX_ROWS;
 use crate::testing::definitions;
 
 fn text(text: &str) -> v1::Value {
@@ -51,13 +52,13 @@ fn with_event(columns: &[&str], event: v1::OwnEvent) -> v1::GetFeaturesRequest {
 fn ask(request: &v1::GetFeaturesRequest) -> Result<String, Refusal> {
     let plans = Plans::new(definitions());
     let plan = planned(&plans, request)?;
-    let asked = Asked::of(&plan, request)?;
+    let asked = Asked::of(&plan, Spine::from(request))?;
     let mut lines = Vec::new();
-    for (at, row) in request.rows.iter().enumerate() {
+    for at in 0..request.rows.len() {
         let mut values = Vec::new();
-        asked.read_values(at, row, &mut values)?;
-        let own = asked.own_event(at, row)?;
-        let as_of = asked.as_of(at, row, own.as_ref(), Time::from_micros(1_000))?;
+        asked.read_values(at, &mut values)?;
+        let own = asked.own_event(at)?;
+        let as_of = asked.as_of(at, own.as_ref(), Time::from_micros(1_000))?;
         let own = own.map(|o| format!(" own={}@{} {:?}", o.id, o.time.micros(), o.fields)).unwrap_or_default();
         let values: Vec<String> = values.into_iter().map(|v| ValueRef::to_value(v).to_string()).collect();
         lines.push(format!("{} @{}{own}", values.join(" "), as_of.micros()));
@@ -202,18 +203,46 @@ fn the_as_of_time_is_the_rows_then_the_requests_then_the_events_then_now() {
 }
 
 #[test]
+fn what_a_request_leaves_out_is_taken_from_the_event() {
+    let columns = ["transaction_id", "tx_datetime", "customer_id", "terminal_id", "amount"];
+    let values = vec![int(9), text("1970-01-01T00:00:00.000005Z"), int(596), text("t-7"), float(2.5)];
+    let mut whole = with_event(&columns, v1::OwnEvent { values, ..v1::OwnEvent::default() });
+    (whole.key_names, whole.rows[0].keys) = (Vec::new(), Vec::new());
+    let all = ask(&whole).expect("right");
+    assert!(all.starts_with("596 t-7 2.5 1970-01-01T00:00:00.000005Z @5 own=9@5 "), "{all}");
+    let mut said = whole.clone();
+    (said.request_names, said.rows[0].request) = (names(&["amount"]), vec![float(7.0)]);
+    assert!(ask(&said).expect("right").starts_with("596 t-7 7 "), "what is said by itself goes first");
+    let mut nameless = whole.clone();
+    nameless.event_shape.as_mut().expect("a shape").columns[2] = "fraud".to_owned();
+    assert_eq!(refused(&nameless).1, "UNKNOWN_NAME");
+    let mut keyless = whole.clone();
+    keyless.event_shape.as_mut().expect("a shape").columns.truncate(2);
+    keyless.rows[0].event.as_mut().expect("an event").values.truncate(2);
+    assert_eq!(refused(&keyless).1, "MISSING_KEY");
+    whole.rows[0].event.as_mut().expect("an event").values[3] = v1::Value::default();
+    assert_eq!(refused(&whole).2, "rows[0].event");
+}
+
+#[test]
 fn an_event_says_its_id_and_time_once() {
     let bare = v1::OwnEvent { id: Some(int(9)), time_micros: Some(5), ..v1::OwnEvent::default() };
-    assert_eq!(ask(&with_event(&[], bare.clone())).expect("right"), "596 t-7 null null @5 own=9@5 None");
+    assert_eq!(ask(&with_event(&[], bare.clone())).expect("right"), "596 t-7 null 1970-01-01T00:00:00.000005Z @5 own=9@5 None");
     let columns = ["amount", "transaction_id", "tx_datetime"];
     let fields = "Some([Int(9), Time(1970-01-01T00:00:00.000005Z), Null, Null, Float(2.5)])";
     let among = vec![float(2.5), int(9), text("1970-01-01T00:00:00.000005Z")];
     let all = v1::OwnEvent { values: among.clone(), ..v1::OwnEvent::default() };
-    assert_eq!(ask(&with_event(&columns, all)).expect("right"), format!("596 t-7 null null @5 own=9@5 {fields}"));
+    assert_eq!(ask(&with_event(&columns, all)).expect("right"), format!("596 t-7 2.5 1970-01-01T00:00:00.000005Z @5 own=9@5 {fields}"));
     let twice = v1::OwnEvent { values: among, ..bare.clone() };
-    assert_eq!(ask(&with_event(&columns, twice.clone())).expect("right"), format!("596 t-7 null null @5 own=9@5 {fields}"));
+    assert_eq!(
+        ask(&with_event(&columns, twice.clone())).expect("right"),
+        format!("596 t-7 2.5 1970-01-01T00:00:00.000005Z @5 own=9@5 {fields}")
+    );
     let beside = v1::OwnEvent { values: vec![float(2.5)], ..bare.clone() };
-    assert_eq!(ask(&with_event(&["amount"], beside)).expect("right"), format!("596 t-7 null null @5 own=9@5 {fields}"));
+    assert_eq!(
+        ask(&with_event(&["amount"], beside)).expect("right"),
+        format!("596 t-7 2.5 1970-01-01T00:00:00.000005Z @5 own=9@5 {fields}")
+    );
 
     let differs = v1::OwnEvent { id: Some(int(8)), ..twice };
     assert_eq!(refused(&with_event(&columns, differs)).1, "EVENT_DISAGREES");
