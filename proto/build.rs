@@ -5,7 +5,13 @@ use std::{env, error::Error, fs};
 
 use protox::prost::Message;
 
-const FILES: [&str; 4] = ["floodmark/v1/value.proto", "floodmark/v1/features.proto", "floodmark/v1/push.proto", "floodmark/v1/score.proto"];
+const FILES: [&str; 5] = [
+    "floodmark/v1/value.proto",
+    "floodmark/v1/features.proto",
+    "floodmark/v1/push.proto",
+    "floodmark/v1/score.proto",
+    "floodmark/v1/models.proto",
+];
 
 fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo::rerun-if-changed=floodmark");
