@@ -52,10 +52,11 @@ pub(crate) struct Payment {
     behind: bool,
 }
 
-struct Chance(u64);
+/// A small generator, the same everywhere.
+pub(crate) struct Chance(pub(crate) u64);
 
 impl Chance {
-    fn below(&mut self, bound: u64) -> u64 {
+    pub(crate) fn below(&mut self, bound: u64) -> u64 {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;
         self.0 ^= self.0 << 17;

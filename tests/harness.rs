@@ -1,4 +1,5 @@
-//! What the tests share: a driver of the engine, and an oracle made from the rules alone.
+//! What the tests share: a driver of the engine, an oracle made from the rules alone, and the real transactions.
 
 pub(crate) mod engine;
 pub(crate) mod oracle;
+pub(crate) mod real;

@@ -3,6 +3,7 @@
 
 mod crash;
 mod disorder;
+mod disorder_real;
 mod flink;
 mod harness;
 mod keeping;

@@ -1,48 +1,10 @@
 //! The main job on real transactions: what `replay` and `training-set` give is what the data's authors have published.
 
 use std::collections::HashMap;
-use std::path::{Path, PathBuf};
-use std::process::Command;
 
-use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
-use arrow::compute::cast;
-use arrow::datatypes::{DataType, Float64Type, Int64Type};
-use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use arrow::array::RecordBatch;
 
-/// Where the data lies, if it does.
-fn data(file: &str) -> Option<PathBuf> {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/data").join(file);
-    if !path.exists() {
-        eprintln!("SKIPPED: {} is not there", path.display());
-        return None;
-    }
-    Some(path)
-}
-
-fn floodmark(arguments: &[&str]) -> serde_json::Value {
-    let run = Command::new(env!("CARGO_BIN_EXE_floodmark")).args(arguments).output().expect("the floodmark command");
-    assert!(run.status.success(), "{}", String::from_utf8_lossy(&run.stderr));
-    let text = String::from_utf8(run.stdout).expect("text");
-    text.lines().last().map_or(serde_json::Value::Null, |line| serde_json::from_str(line).unwrap_or_default())
-}
-
-fn batches(path: &Path) -> Vec<RecordBatch> {
-    let file = std::fs::File::open(path).expect("a file");
-    let reader = ParquetRecordBatchReaderBuilder::try_new(file).expect("Parquet").build().expect("a reader");
-    reader.collect::<Result<_, _>>().expect("batches")
-}
-
-fn floats(batch: &RecordBatch, name: &str) -> Vec<f64> {
-    let column: ArrayRef =
-        cast(batch.column_by_name(name).unwrap_or_else(|| panic!("no column {name}")), &DataType::Float64).expect("numbers");
-    assert_eq!(column.null_count(), 0, "{name}");
-    column.as_primitive::<Float64Type>().values().to_vec()
-}
-
-fn ints(batch: &RecordBatch, name: &str) -> Vec<i64> {
-    let column = cast(batch.column_by_name(name).unwrap_or_else(|| panic!("no column {name}")), &DataType::Int64).expect("integers");
-    column.as_primitive::<Int64Type>().values().to_vec()
-}
+use crate::harness::real::{batches, data, floats, floodmark, fraud_definitions, ints, text};
 
 /// Ours and theirs.
 fn names() -> Vec<(String, String)> {
@@ -62,9 +24,8 @@ fn a_training_set_of_real_transactions_is_the_published_one() {
         return;
     };
     let home = tempfile::tempdir().expect("a directory");
-    let definitions = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/fraud/floodmark.yaml");
-    let (definitions, store) = (definitions.to_str().expect("text"), home.path().join("store"));
-    let (store, out) = (store.to_str().expect("text"), home.path().join("training.parquet"));
+    let (definitions, store, out) = (fraud_definitions(), text(&home.path().join("store")), home.path().join("training.parquet"));
+    let (definitions, store) = (definitions.as_str(), store.as_str());
     let input = format!("transactions={}", transactions.display());
 
     let first = floodmark(&["replay", "--definitions", definitions, "--store", store, &input, "--json"]);
@@ -89,7 +50,7 @@ fn a_training_set_of_real_transactions_is_the_published_one() {
         "--event-id",
         "transaction_id",
         "--out",
-        out.to_str().expect("text"),
+        &text(&out),
     ]);
     compare(&batches(&out), &batches(&published));
 }
