@@ -7,7 +7,7 @@ use floodmark_features::definition::Definitions;
 use floodmark_features::lookup::{Answer, Ask, Mode};
 use floodmark_features::time::{Span, Time};
 use floodmark_features::value::ValueRef;
-use floodmark_store::{OpenError, ReadError, Settings, Store};
+use floodmark_store::{Commit, OpenError, ReadError, Settings, Store};
 
 use crate::disorder::{CARDS, DAY, DEFINITIONS, payments, read, store_with};
 
@@ -25,6 +25,25 @@ fn a_small_memory_gives_the_same_answers() {
         let [a, b] = [&roomy, &small].map(|store| read(store, &lookup, payment.card, payment.at, Mode::AsServed));
         assert_eq!(a, b, "{payment:?}");
     }
+}
+
+/// One thread commits while another makes checkpoints, as the stages of ingest do: neither may wait for the other for ever.
+#[test]
+fn checkpoints_and_commits_do_not_wait_for_each_other() {
+    const TIMES: usize = 200;
+    let (done, ended) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        let home = tempfile::tempdir().expect("a directory");
+        let definitions = Arc::new(Definitions::parse("definitions.yaml", DEFINITIONS).expect("definitions"));
+        let store = Store::open(&home.path().join("store"), definitions, DEFINITIONS, Settings::default()).expect("a store");
+        std::thread::scope(|scope| {
+            let commits = || (0..TIMES).for_each(|_| drop(store.commit(&mut [Commit::default()], Time::from_micros(1)).expect("a commit")));
+            scope.spawn(commits);
+            (0..TIMES).for_each(|_| store.checkpoint().expect("a checkpoint"));
+        });
+        done.send(()).expect("somebody waits");
+    });
+    ended.recv_timeout(std::time::Duration::from_secs(120)).expect("both end");
 }
 
 #[test]

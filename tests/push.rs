@@ -17,6 +17,13 @@ struct Running {
     address: String,
 }
 
+/// A test that fails must not leave it behind.
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+    }
+}
+
 fn start(store: &Path) -> Running {
     let definitions = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/fraud/floodmark.yaml");
     let mut child = Command::new(env!("CARGO_BIN_EXE_floodmark"))
@@ -116,7 +123,7 @@ async fn acknowledged_events_are_there_once_and_for_good() {
     // Killed, and started again: what was acknowledged is there, and what is sent again counts once.
     running.child.kill().expect("a kill");
     running.child.wait().expect("an end");
-    let mut running = start(&store);
+    running = start(&store);
     let again = push(&running.address, vec![request(1, first)]).await;
     assert_eq!((again[0].accepted, again[0].duplicates, again[0].rejected), (0, 2, 1));
     let (count, mean, _) = read(&running.address, 10).await;

@@ -89,9 +89,10 @@ impl Store {
     /// Makes batches durable, in order, with one fsync for all of them; `now` is the clock's time, read by the caller.
     /// Returns the version of each.
     pub fn commit(&self, batches: &mut [Commit], now: Time) -> Result<Vec<u64>, StoreError> {
-        let mut writer = self.writer.lock();
         let mut versions = Vec::with_capacity(batches.len());
         let mut transaction = self.database.begin_write().map_err(engine)?;
+        // After the transaction, as in a checkpoint: in the other order the two would wait for each other.
+        let mut writer = self.writer.lock();
         transaction.set_durability(Durability::Immediate).map_err(engine)?;
         transaction.set_quick_repair(true);
         let mut bytes = 0;
@@ -134,8 +135,8 @@ impl Store {
             writer.version = *last;
         }
         for batch in batches.iter_mut() {
-            if let Some(after) = batch.progress.take() {
-                writer.progress[batch.source] = after;
+            if let Some(after) = &batch.progress {
+                writer.progress[batch.source] = after.clone();
             }
         }
         Ok(versions)
@@ -196,7 +197,8 @@ impl Store {
     pub fn publish(&self, version: u64, batch: &Commit, mut outputs: Vec<Outputs>) -> BatchReport {
         let note = (batch.read, batch.rejects.len() as u64);
         let tally = self.tally_of(batch.source, note, &mut outputs);
-        let watermark = self.writer.lock().progress[batch.source].watermark();
+        // That of the batch, not the newest: later commits may be durable already, and their events cannot be read yet.
+        let watermark = batch.progress.as_ref().map_or_else(|| self.source_watermark(batch.source), SourceProgress::watermark);
         self.publish_tally(version, batch.source, watermark, &tally, outputs);
         BatchReport { version, tally, rejects: batch.rejects.clone() }
     }
