@@ -204,11 +204,11 @@ impl Slot {
         match partial {
             Partial::Count(n) => *n += words.len() as u64,
             Partial::Floats { n, sum } => {
-                words.iter().for_each(|word| sum.add(f64::from_bits(*word)));
+                sum.add_column(words);
                 *n += words.len() as u64;
             }
             Partial::Ints { n, sum } => {
-                *sum += words.iter().map(|word| i128::from(*word as i64)).sum::<i128>();
+                *sum += sum_of_ints(words);
                 *n += words.len() as u64;
             }
             _ => return false,
@@ -374,6 +374,13 @@ impl Function {
         let variance = scatter(*n, sum, squares) / (*n as f64 * freedom as f64);
         Some(if matches!(self, Function::StddevPop | Function::StddevSamp) { variance.sqrt() } else { variance })
     }
+}
+
+/// By halves of words: sums of those fit in a word.
+fn sum_of_ints(words: &[u64]) -> i128 {
+    let upper: i64 = words.iter().map(|word| *word as i64 >> 32).sum();
+    let lower: u64 = words.iter().map(|word| *word & u64::from(u32::MAX)).sum();
+    (i128::from(upper) << 32) + i128::from(lower)
 }
 
 fn count_of(partial: &Partial) -> f64 {
