@@ -86,8 +86,9 @@ impl Plan {
             }
         }
         let slots = chains.iter().flat_map(|chain| &chain.slots).map(|slot| &view.slots[*slot]);
-        let mut columns: Vec<usize> =
-            slots.flat_map(|slot| slot.column.into_iter().chain(slot.filter.iter().flat_map(|filter| filter.inputs()))).collect();
+        let mut columns: Vec<usize> = slots
+            .flat_map(|slot| slot.column.into_iter().chain(slot.filter.iter().flat_map(|filter| filter.inputs().iter().copied())))
+            .collect();
         columns.sort_unstable();
         columns.dedup();
         Plan { chains, columns }
@@ -167,14 +168,17 @@ impl Chain {
 
 impl Link {
     fn lower(&self, view: &View, moment: &Moment<'_>, partials: &[Partial], cells: &mut [Cell]) {
+        let frame = &view.outputs[self.output].frame;
+        let facts = WindowFacts { end: moment.as_of - frame.delay, size: size_of_window(&frame.window) };
         for (output, place, position) in &self.targets {
-            let output = &view.outputs[*output];
-            let feature = &view.features[output.feature];
-            let facts = WindowFacts { end: moment.as_of - output.frame.delay, size: size_of_window(&output.frame.window) };
+            let feature = &view.features[view.outputs[*output].feature];
             let (value, approximate) = feature.function.lower(&partials[*place], facts);
-            let value = value.unwrap_or_else(|| feature.default.clone());
-            let status = if value == Value::Null { Status::Null } else { Status::Present };
-            cells[*position] = Cell { value, status, provisional: moment.as_of > moment.final_until, approximate };
+            // Part by part: a cell moved as a whole would wait for its parts to be written first.
+            let cell = &mut cells[*position];
+            cell.value = value.unwrap_or_else(|| feature.default.clone());
+            cell.status = if matches!(cell.value, Value::Null) { Status::Null } else { Status::Present };
+            cell.provisional = moment.as_of > moment.final_until;
+            cell.approximate = approximate;
         }
     }
 }
