@@ -181,13 +181,11 @@ impl Link {
         let facts = WindowFacts { end: moment.as_of - frame.delay, size: size_of_window(&frame.window) };
         for (output, place, position) in &self.targets {
             let feature = &view.features[view.outputs[*output].feature];
-            let (value, approximate) = feature.function.lower(&partials[*place], facts);
-            // Part by part: a cell moved as a whole would wait for its parts to be written first.
+            // Part by part, for the reason given in `Feature::lower`.
             let cell = &mut cells[*position];
-            cell.value = value.unwrap_or_else(|| feature.default.clone());
+            cell.approximate = feature.lower(&partials[*place], facts, &mut cell.value);
             cell.status = if matches!(cell.value, Value::Null) { Status::Null } else { Status::Present };
             cell.provisional = moment.as_of > moment.final_until;
-            cell.approximate = approximate;
         }
     }
 }

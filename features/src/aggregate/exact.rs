@@ -46,7 +46,9 @@ impl ExactSum {
     /// Adds finite doubles, given as their bits.
     pub fn add_column(&mut self, words: &[u64]) {
         for words in words.chunks(COMMON_TERMS) {
-            match sum_of_common(words).and_then(|sum| self.small.checked_add(sum)) {
+            // A few are added sooner than the others have begun.
+            let common = if words.len() < FEW_TERMS { None } else { sum_of_common(words) };
+            match common.and_then(|sum| self.small.checked_add(sum)) {
                 Some(sum) => self.small = sum,
                 None => words.iter().for_each(|word| self.add(f64::from_bits(*word))),
             }
@@ -206,6 +208,9 @@ const COARSE: f64 = 1.5 * (1_u64 << 40) as f64;
 const FINE: f64 = 1.5 / (1_u64 << 12) as f64;
 /// As many common doubles have less than 2^63 coarse or fine units together.
 const COMMON_TERMS: usize = 1 << 10;
+
+/// Fewer than these are added one by one.
+const FEW_TERMS: usize = 8;
 
 /// The sum of doubles in units of 2^-64, if all of them are common and whole numbers of units. No step waits for another, so the
 /// processor takes several at once.
