@@ -50,8 +50,10 @@ fn checkpoints_and_commits_do_not_wait_for_each_other() {
 fn retention_forgets_exactly_what_may_not_be_asked() {
     let (home, other) = (tempfile::tempdir().expect("a directory"), tempfile::tempdir().expect("a directory"));
     let input = payments();
-    let (whole, lookup) = store_with(home.path(), &input, DEFINITIONS, Settings::default());
-    let text = DEFINITIONS.replace("    max_out_of_orderness: 1m", "    max_out_of_orderness: 1m\n    retention: 20d");
+    // A lifetime goes on from what is forgotten, in one chain with windows that do not.
+    let endless = DEFINITIONS.replace("[1d, 30d]", "[1d, 30d, lifetime]");
+    let (whole, lookup) = store_with(home.path(), &input, &endless, Settings::default());
+    let text = endless.replace("    max_out_of_orderness: 1m", "    max_out_of_orderness: 1m\n    retention: 20d");
     let (kept, _) = store_with(other.path(), &input, &text, Settings::default());
 
     let oldest = kept.oldest_time(0);

@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 
 use xxhash_rust::xxh3::xxh3_128;
 
-use crate::definition::Slot;
+use crate::definition::{Feature, Slot};
 use crate::key::{EventId, event_order};
 use crate::row::{Row, Rows};
 use crate::time::{Span, Time};
@@ -204,11 +204,11 @@ impl Slot {
         match partial {
             Partial::Count(n) => *n += words.len() as u64,
             Partial::Floats { n, sum } => {
-                words.iter().for_each(|word| sum.add(f64::from_bits(*word)));
+                sum.add_column(words);
                 *n += words.len() as u64;
             }
             Partial::Ints { n, sum } => {
-                *sum += words.iter().map(|word| i128::from(*word as i64)).sum::<i128>();
+                *sum += sum_of_ints(words);
                 *n += words.len() as u64;
             }
             _ => return false,
@@ -331,17 +331,32 @@ impl Slot {
     }
 }
 
+impl Feature {
+    /// Overwrites a value with that of a partial, or of nothing with the default (T17). Says whether it is an estimate.
+    pub fn lower(&self, partial: &Partial, facts: WindowFacts, value: &mut Value) -> bool {
+        // The common ones are written where they are to be: a value moved as a whole would wait for its parts to be written first.
+        match (&self.function, partial) {
+            (Function::Count, Partial::Count(n)) => *value = int(i128::from(*n)),
+            (Function::Sum, Partial::Ints { sum, .. }) => *value = int(*sum),
+            (Function::Sum, Partial::Floats { sum, .. }) => *value = Value::Float(sum.value()),
+            (Function::Mean, Partial::Ints { n: n @ 1.., sum }) => *value = Value::Float(*sum as f64 / *n as f64),
+            (Function::Mean, Partial::Floats { n: n @ 1.., sum }) => *value = Value::Float(sum.value() / *n as f64),
+            (function, partial) => {
+                let (rare, approximate) = function.lower_rare(partial, facts);
+                *value = rare.unwrap_or_else(|| self.default.clone());
+                return approximate;
+            }
+        }
+        false
+    }
+}
+
 impl Function {
-    /// The value of a partial and whether it is an estimate; `None` of nothing (T17).
-    pub fn lower(&self, partial: &Partial, facts: WindowFacts) -> (Option<Value>, bool) {
+    /// The value of a partial and whether it is an estimate; `None` of nothing, and of what [`Feature::lower`] does itself.
+    fn lower_rare(&self, partial: &Partial, facts: WindowFacts) -> (Option<Value>, bool) {
         let exact = |value| (value, false);
         match (self, partial) {
-            (Function::Count, Partial::Count(n)) => exact(Some(int(i128::from(*n)))),
             (Function::Rate, Partial::Count(n)) => exact(facts.size.map(|size| Value::Float(*n as f64 / size.as_secs_f64()))),
-            (Function::Sum, Partial::Ints { sum, .. }) => exact(Some(int(*sum))),
-            (Function::Sum, Partial::Floats { sum, .. }) => exact(Some(Value::Float(sum.value()))),
-            (Function::Mean, Partial::Ints { n: 1.., sum }) => exact(Some(Value::Float(*sum as f64 / count_of(partial)))),
-            (Function::Mean, Partial::Floats { n: 1.., sum }) => exact(Some(Value::Float(sum.value() / count_of(partial)))),
             (Function::Min, Partial::Min(best)) | (Function::Max, Partial::Max(best)) => exact(best.clone()),
             (Function::First, Partial::First(kept)) | (Function::Last, Partial::Last(kept)) => {
                 exact(kept.first().map(|dated| dated.value.clone()))
@@ -376,11 +391,11 @@ impl Function {
     }
 }
 
-fn count_of(partial: &Partial) -> f64 {
-    match partial {
-        Partial::Ints { n, .. } | Partial::Floats { n, .. } => *n as f64,
-        _ => 0.0,
-    }
+/// By halves of words: sums of those fit in a word.
+fn sum_of_ints(words: &[u64]) -> i128 {
+    let upper: i64 = words.iter().map(|word| *word as i64 >> 32).sum();
+    let lower: u64 = words.iter().map(|word| *word & u64::from(u32::MAX)).sum();
+    (i128::from(upper) << 32) + i128::from(lower)
 }
 
 /// An `int64`; sums beyond its range stop at its ends.

@@ -8,7 +8,7 @@ use crate::definition::{Output, Slot, View};
 use crate::lookup::{Cell, Mode, OwnEvent, Status};
 use crate::row::{Layout, Row, RowBuffer, Rows};
 use crate::time::{Span, Time};
-use crate::timeline::{Cut, Range, Sink, Timeline};
+use crate::timeline::{Cut, Nested, Range, Sink, Timeline};
 use crate::value::Value;
 use crate::window::{Extent, Window};
 
@@ -86,8 +86,9 @@ impl Plan {
             }
         }
         let slots = chains.iter().flat_map(|chain| &chain.slots).map(|slot| &view.slots[*slot]);
-        let mut columns: Vec<usize> =
-            slots.flat_map(|slot| slot.column.into_iter().chain(slot.filter.iter().flat_map(|filter| filter.inputs()))).collect();
+        let mut columns: Vec<usize> = slots
+            .flat_map(|slot| slot.column.into_iter().chain(slot.filter.iter().flat_map(|filter| filter.inputs().iter().copied())))
+            .collect();
         columns.sort_unstable();
         columns.dedup();
         Plan { chains, columns }
@@ -141,11 +142,20 @@ fn may_share(a: &Output, b: &Output) -> bool {
 impl Chain {
     fn evaluate(&self, reader: &Reader<'_>, cells: &mut [Cell]) {
         let mut totals = Totals { chain: self, slots: &reader.view.slots, partials: self.identities(reader.view) };
+        let shortest = reader.extent(&reader.view.outputs[self.links[0].output]);
+        match shortest.filter(|extent| !reader.may_hold_own(extent)) {
+            Some(extent) => reader.walk(extent, &mut totals, cells),
+            None => self.evaluate_link_by_link(reader, &mut totals, cells),
+        }
+    }
+
+    /// For what a walk over all links does not know: sessions of nothing, and the own event (T5), which cuts a link in two.
+    fn evaluate_link_by_link(&self, reader: &Reader<'_>, totals: &mut Totals<'_>, cells: &mut [Cell]) {
         let mut done: Option<Extent> = None;
         for link in &self.links {
             let extent = reader.extent(&reader.view.outputs[link.output]);
             if let Some(extent) = extent {
-                reader.add(extent, done, &mut totals);
+                reader.add(extent, done, totals);
                 done = Some(extent);
             }
             link.lower(reader.view, reader.moment, &totals.partials, cells);
@@ -167,14 +177,15 @@ impl Chain {
 
 impl Link {
     fn lower(&self, view: &View, moment: &Moment<'_>, partials: &[Partial], cells: &mut [Cell]) {
+        let frame = &view.outputs[self.output].frame;
+        let facts = WindowFacts { end: moment.as_of - frame.delay, size: size_of_window(&frame.window) };
         for (output, place, position) in &self.targets {
-            let output = &view.outputs[*output];
-            let feature = &view.features[output.feature];
-            let facts = WindowFacts { end: moment.as_of - output.frame.delay, size: size_of_window(&output.frame.window) };
-            let (value, approximate) = feature.function.lower(&partials[*place], facts);
-            let value = value.unwrap_or_else(|| feature.default.clone());
-            let status = if value == Value::Null { Status::Null } else { Status::Present };
-            cells[*position] = Cell { value, status, provisional: moment.as_of > moment.final_until, approximate };
+            let feature = &view.features[view.outputs[*output].feature];
+            // Part by part, for the reason given in `Feature::lower`.
+            let cell = &mut cells[*position];
+            cell.approximate = feature.lower(&partials[*place], facts, &mut cell.value);
+            cell.status = if matches!(cell.value, Value::Null) { Status::Null } else { Status::Present };
+            cell.provisional = moment.as_of > moment.final_until;
         }
     }
 }
@@ -231,6 +242,19 @@ impl<'a> Reader<'a> {
     /// Events at the own event's instant count only up to its id (T5).
     fn id_limit(&self, to: Time) -> Option<&'a crate::key::EventId> {
         self.moment.own.filter(|own| own.event.time == to).map(|own| &own.event.id)
+    }
+
+    /// Whether the own event may lie in windows that end where this one does.
+    fn may_hold_own(&self, extent: &Extent) -> bool {
+        self.moment.own.is_some_and(|own| own.event.time <= extent.to)
+    }
+
+    /// Fills the cells of a chain whose shortest window spans that, in one walk over all of its windows.
+    fn walk(&self, shortest: Extent, totals: &mut Totals<'_>, cells: &mut [Cell]) {
+        let cut = self.cut(shortest.visible);
+        let mut descent = Descent { reader: self, links: &totals.chain.links, from: shortest.to, totals, cells };
+        descent.begin(shortest.from);
+        self.timeline.visit_nested(shortest.from, shortest.to, cut, &self.view.slots, self.layout, &mut descent);
     }
 
     /// Adds what the extent spans beyond what is done already.
@@ -290,6 +314,53 @@ impl Sink for Totals<'_> {
                 Some(cut) => self.slots[*slot].add_rows_if(into, rows, |row| cut.admits(row)),
             }
         }
+    }
+}
+
+/// A walk from the shortest window of a chain to the longest.
+struct Descent<'a, 'c> {
+    reader: &'a Reader<'a>,
+    totals: &'a mut Totals<'c>,
+    /// The current link and those to come.
+    links: &'a [Link],
+    /// Where the current link begins.
+    from: Time,
+    cells: &'a mut [Cell],
+}
+
+impl Descent<'_, '_> {
+    /// Goes on to a window that begins there. Without beginning, it spans what retention has dropped; that counts once.
+    fn begin(&mut self, from: Time) {
+        if from == Time::NONE
+            && self.from != Time::NONE
+            && let Some(folded) = self.reader.timeline.folded()
+        {
+            self.totals.partials(&folded.partials);
+        }
+        self.from = from;
+    }
+}
+
+impl Sink for Descent<'_, '_> {
+    #[inline]
+    fn partials(&mut self, partials: &[Partial]) {
+        self.totals.partials(partials);
+    }
+
+    #[inline]
+    fn rows(&mut self, rows: Rows<'_>, cut: Option<Cut>) {
+        self.totals.rows(rows, cut);
+    }
+}
+
+impl Nested for Descent<'_, '_> {
+    fn next_start(&mut self) -> Option<Time> {
+        let (done, rest) = self.links.split_first()?;
+        done.lower(self.reader.view, self.reader.moment, &self.totals.partials, self.cells);
+        self.links = rest;
+        let next = self.reader.view.outputs[rest.first()?.output].frame.extent(self.reader.moment.as_of)?;
+        self.begin(next.from);
+        Some(next.from)
     }
 }
 

@@ -49,6 +49,8 @@ impl Inputs for [ValueRef<'_>] {
 pub struct Expression {
     root: Node,
     kind: Type,
+    /// The positions that it reads, ascending, without repeats.
+    inputs: Box<[usize]>,
     /// Canonical: the same for every way to write the same tree, and by name, so that positions do not matter.
     text: Arc<str>,
 }
@@ -73,18 +75,15 @@ impl Expression {
     }
 
     /// The positions that it reads, ascending, without repeats.
-    pub fn inputs(&self) -> Vec<usize> {
-        let mut inputs = Vec::new();
-        self.root.inputs(&mut inputs);
-        inputs.sort_unstable();
-        inputs.dedup();
-        inputs
+    pub fn inputs(&self) -> &[usize] {
+        &self.inputs
     }
 
     /// The same expression over other positions.
     pub fn remap(&self, position: &dyn Fn(usize) -> usize) -> Expression {
         let mut moved = self.clone();
         moved.root.remap(position);
+        moved.inputs = inputs_of(&moved.root);
         moved
     }
 
@@ -103,6 +102,14 @@ impl Expression {
     pub fn accepts<I: Inputs + ?Sized>(&self, inputs: &I) -> bool {
         self.root.truth(inputs) == Some(true)
     }
+}
+
+fn inputs_of(root: &Node) -> Box<[usize]> {
+    let mut inputs = Vec::new();
+    root.inputs(&mut inputs);
+    inputs.sort_unstable();
+    inputs.dedup();
+    inputs.into()
 }
 
 /// The canonical text, by which two expressions are known to be the same.

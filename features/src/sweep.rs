@@ -151,17 +151,15 @@ impl SweepPlan {
             for (output, place, position) in &swept.targets {
                 let feature = &view.features[view.outputs[*output].feature];
                 let partial = sums[*place].partial(&view.slots[self.slots[*place]]);
-                let (value, approximate) = feature.function.lower(&partial, facts);
-                // Part by part: a cell moved as a whole would wait for its parts to be written first.
+                // Part by part, for the reason given in `Feature::lower`.
                 let cell = &mut cells[*position];
-                cell.value = value.unwrap_or_else(|| feature.default.clone());
+                cell.approximate = feature.lower(&partial, facts, &mut cell.value);
                 cell.status = match cell.value {
                     _ if not_found => Status::NotFound,
                     Value::Null => Status::Null,
                     _ => Status::Present,
                 };
                 cell.provisional = moment.as_of > moment.final_until;
-                cell.approximate = approximate;
             }
         }
         true

@@ -6,12 +6,14 @@
 //! rare ones that hold something too late or too new. An insert touches one chunk and forgets the partials above it.
 
 mod chunk;
+mod nested;
 mod session;
 
 use std::cmp::Ordering;
 use std::sync::OnceLock;
 
 pub use chunk::Chunk;
+pub use nested::Nested;
 use prefetch_index::prefetch_index;
 
 use crate::aggregate::Partial;

@@ -41,7 +41,7 @@ impl Store {
         }
         answer.version = version;
         answer.watermark = Time::MAX;
-        answer.cells.clear();
+        // Each cell is written below; those of the row before need no clearing.
         answer.cells.resize(lookup.columns.len(), Cell::default());
         KEYS.with_borrow_mut(|keys| {
             keys.clear();

@@ -43,6 +43,18 @@ impl ExactSum {
         self.add_parts(parts_of(x));
     }
 
+    /// Adds finite doubles, given as their bits.
+    pub fn add_column(&mut self, words: &[u64]) {
+        for words in words.chunks(COMMON_TERMS) {
+            // A few are added sooner than the others have begun.
+            let common = if words.len() < FEW_TERMS { None } else { sum_of_common(words) };
+            match common.and_then(|sum| self.small.checked_add(sum)) {
+                Some(sum) => self.small = sum,
+                None => words.iter().for_each(|word| self.add(f64::from_bits(*word))),
+            }
+        }
+    }
+
     /// Adds an integer.
     #[inline]
     pub fn add_int(&mut self, i: i64) {
@@ -186,6 +198,35 @@ impl Parts {
         };
         Some(if self.negative { -magnitude } else { magnitude })
     }
+}
+
+/// Doubles below this are common.
+const COMMON_LIMIT: f64 = (1_u64 << 38) as f64;
+/// Added to a common double, it leaves in the last bits how many units of 2^-12 the double has, rounded to a whole number.
+const COARSE: f64 = 1.5 * (1_u64 << 40) as f64;
+/// The same with units of 2^-64, of what is less than a coarse unit.
+const FINE: f64 = 1.5 / (1_u64 << 12) as f64;
+/// As many common doubles have less than 2^63 coarse or fine units together.
+const COMMON_TERMS: usize = 1 << 10;
+
+/// Fewer than these are added one by one.
+const FEW_TERMS: usize = 8;
+
+/// The sum of doubles in units of 2^-64, if all of them are common and whole numbers of units. No step waits for another, so the
+/// processor takes several at once.
+fn sum_of_common(words: &[u64]) -> Option<i128> {
+    let (mut coarse, mut fine, mut common) = (0_u64, 0_u64, true);
+    for word in words {
+        let x = f64::from_bits(*word);
+        let rounded = x + COARSE;
+        let rest = x - (rounded - COARSE);
+        let rounded_rest = rest + FINE;
+        common &= (x.abs() < COMMON_LIMIT) & (rounded_rest - FINE == rest);
+        coarse = coarse.wrapping_add(rounded.to_bits());
+        fine = fine.wrapping_add(rounded_rest.to_bits());
+    }
+    let units = |bits: u64, magic: f64| i128::from(bits.wrapping_sub(magic.to_bits().wrapping_mul(words.len() as u64)) as i64);
+    common.then(|| (units(coarse, COARSE) << 52) + units(fine, FINE))
 }
 
 #[inline]

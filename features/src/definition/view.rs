@@ -132,7 +132,7 @@ fn key_columns(
 impl View {
     /// Puts features into slots over the columns that they need, and names their outputs.
     fn settle(&mut self, drafts: Vec<Draft<'_>>, schema: &Schema, problems: &mut Problems) {
-        let needed = drafts.iter().flat_map(|d| d.column.into_iter().chain(d.filter.iter().flat_map(|f| f.inputs())));
+        let needed = drafts.iter().flat_map(|d| d.column.into_iter().chain(d.filter.iter().flat_map(|f| f.inputs().iter().copied())));
         self.columns = needed.collect::<BTreeSet<usize>>().into_iter().collect();
         self.column_types = self.columns.iter().map(|at| schema.columns[*at].kind).collect();
         for draft in drafts {

@@ -386,7 +386,9 @@ fn emit(
         .iter()
         .map(|at| {
             let feature = &view.features[*at];
-            (*at, feature.function.lower(&partials[feature.slot], facts).0.unwrap_or_else(|| feature.default.clone()))
+            let mut value = Value::Null;
+            feature.lower(&partials[feature.slot], facts, &mut value);
+            (*at, value)
         })
         .collect();
     let revision = open.emitted.map_or(0, |r| r + 1);

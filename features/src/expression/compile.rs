@@ -31,7 +31,7 @@ pub(super) fn compile(text: &str, scope: &dyn Scope) -> Checked<Expression> {
         return error("the value is always null, expected an expression with a type");
     };
     let text = canonical(&root.node, &checker.names).into();
-    Ok(Expression { root: root.node, kind, text })
+    Ok(Expression { inputs: super::inputs_of(&root.node), root: root.node, kind, text })
 }
 
 fn parse(text: &str) -> Checked<Expr> {

@@ -50,7 +50,33 @@ fn exact(xs: &[f64], power: u32) -> BigInt {
         .sum()
 }
 
+/// Doubles that are common, or fail to be by very little.
+fn any_common_double() -> impl Strategy<Value = f64> {
+    let edge = COMMON_LIMIT as i64;
+    prop_oneof![
+        8 => (-1_000_000_i64..1_000_000).prop_map(|cents| cents as f64 / 100.0),
+        2 => (-edge..=edge, 0..64).prop_map(|(i, halvings)| i as f64 / 2.0_f64.powi(halvings)),
+        2 => (-9_i64..9, 60..65).prop_map(|(i, halvings)| i as f64 / 2.0_f64.powi(halvings)),
+        1 => (-9_i64..9, 24..27).prop_map(|(i, halvings)| i as f64 / 2.0_f64.powi(halvings)),
+        1 => (edge - 9..edge).prop_map(|i| -(i as f64) - 0.999_999_9),
+        1 => Just(-0.0),
+    ]
+}
+
 proptest! {
+    #[test]
+    fn a_column_gives_what_its_doubles_give_one_by_one(
+        xs in prop_oneof![
+            prop::collection::vec(any_common_double(), 0..40),
+            prop::collection::vec(any_double(), 0..40),
+            any_common_double().prop_map(|x| vec![x; 3 * COMMON_TERMS - 1]),
+        ],
+    ) {
+        let mut sum = ExactSum::default();
+        sum.add_column(&xs.iter().map(|x| x.to_bits()).collect::<Vec<_>>());
+        prop_assert_eq!(sum, sum_of(&xs));
+    }
+
     #[test]
     fn any_split_and_order_gives_the_same_bits(xs in prop::collection::vec(any_double(), 0..40), at in 0..40_usize) {
         let (head, tail) = xs.split_at(at.min(xs.len()));
