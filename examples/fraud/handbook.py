@@ -93,7 +93,8 @@ def main():
         line(model, "their table", theirs)
     print(json.dumps({model: {key: round(f[key], 4) for key in ("auc", "ap")} for model, f in figures.items()}), flush=True)
 
-    off = [model for model, theirs in AUTHORS.items() if any(abs(figures[model][key] - theirs[key]) > NEAR for key in ("auc", "ap"))]
+    far = lambda ours, theirs: any(abs(ours[key] - theirs[key]) > NEAR for key in ("auc", "ap"))
+    off = [model for model, theirs in AUTHORS.items() if far(figures[model], theirs)]
     if off:
         sys.exit(f"handbook: further than {NEAR} from the authors' table. models={','.join(off)}")
 
