@@ -1,7 +1,7 @@
 # The few doors to the build, the same for people and for CI.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench
+.PHONY: help demo test check bench handbook
 
 help: ## Lists what there is.
 	@sed -n 's/^\([a-z]*\):.*## /\1	/p' $(MAKEFILE_LIST)
@@ -19,3 +19,7 @@ check: ## Before each commit: form, lints, and the house's rules about itself.
 
 bench: ## What speed costs; the figures are in docs/performance.md.
 	cargo bench --workspace
+
+handbook: ## The Fraud Detection Handbook's baseline from raw transactions (FLOODMARK_DATA); needs Python 3.11 or newer.
+	cargo build --quiet --release --bin floodmark
+	python3 examples/fraud/handbook.py
