@@ -4,4 +4,15 @@
 //! step of [`model::Refused`]'s list and can score; a [`registry::Registry`] keeps those that serve and swaps them whole.
 //! Reading order: [`runtime`], [`manifest`], [`signature`], [`matrix`], [`model`], [`repository`], [`registry`].
 
+#![cfg_attr(test, allow(clippy::unwrap_used))] // in a test, a panic is the message
+
+mod graph;
+pub mod manifest;
+pub mod matrix;
+pub mod model;
+mod repository;
 pub mod runtime;
+mod sessions;
+pub mod signature;
+#[cfg(test)]
+mod testing;
