@@ -153,4 +153,6 @@ impl Model {
 }
 
 #[cfg(test)]
+mod speed;
+#[cfg(test)]
 mod tests;

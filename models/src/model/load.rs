@@ -118,7 +118,7 @@ fn file(path: &Path, manifest: &Manifest, largest: u64) -> Result<File, Fault> {
         let hint = "copy the file again, or write the manifest of this one";
         return Err(Step::File.fault(format!("sha256 {expected}"), sha256, hint));
     }
-    let model = graph::read(&bytes).map_err(unsafe_file)?;
+    let model = graph::read(&bytes).map_err(not_to_be_run)?;
     let reduced = graph::reduced_to(&bytes, &model, &manifest.score.output).map_err(|e| no_score(e, &manifest.score.output))?;
     Ok(File { sha256, reduced })
 }
@@ -130,7 +130,7 @@ fn hex(bytes: &[u8]) -> String {
     })
 }
 
-fn unsafe_file(error: GraphError) -> Fault {
+fn not_to_be_run(error: GraphError) -> Fault {
     match error {
         GraphError::Malformed(said) => Step::File.fault("an ONNX model", said, "copy the file again, or export it again"),
         GraphError::ExternalData { tensor } => Step::File.fault(

@@ -2,6 +2,8 @@
 
 use std::fs;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
 
 use tempfile::TempDir;
 
@@ -146,4 +148,32 @@ fn a_policy_loads_what_it_wants_and_retires_the_rest() {
     assert_eq!(states(&registry), [(2, State::Retired), (3, State::Ready)]);
     registry.follow("fraud", &Policy::Specific(vec![1]), &Fraud).unwrap();
     assert_eq!(states(&registry), [(1, State::Ready), (2, State::Retired), (3, State::Retired)]);
+}
+
+#[test]
+fn nobody_who_scores_notices_a_swap() {
+    let Some((registry, _folder)) = registry(&[7], &[]) else { return };
+    registry.load("fraud", 7, &Fraud).unwrap();
+    let done = AtomicBool::new(false);
+    let score_until_done = || {
+        let (mut rows, mut scores, mut runs) = (registry.pick("fraud", Selection::Default).unwrap().matrix(), Vec::new(), 0);
+        rows.push(|_| Input::Int(1)).unwrap();
+        while !done.load(Ordering::Relaxed) {
+            let model = registry.pick_for("fraud", b"card-7").unwrap().primary;
+            model.score(&rows, &mut scores).unwrap();
+            assert!((scores[0] - testing::expected([1.0; 3])).abs() < 1e-6);
+            runs += 1;
+        }
+        runs
+    };
+    let runs: usize = thread::scope(|threads| {
+        let scoring: Vec<_> = (0..3).map(|_| threads.spawn(score_until_done)).collect();
+        for _ in 0..20 {
+            registry.load("fraud", 7, &Fraud).unwrap();
+        }
+        done.store(true, Ordering::Relaxed);
+        scoring.into_iter().map(|thread| thread.join().unwrap()).sum()
+    });
+    assert!(runs > 0);
+    assert_eq!(registry.list()[0].retiring, 0, "nobody holds what was replaced");
 }
