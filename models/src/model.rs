@@ -153,6 +153,8 @@ impl Model {
 }
 
 #[cfg(test)]
+mod made;
+#[cfg(test)]
 mod speed;
 #[cfg(test)]
 mod tests;
