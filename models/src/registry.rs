@@ -1,6 +1,6 @@
 //! The registry: which versions of which models serve, and which of them scores a request.
 //!
-//! Readers see one immutable [`live::Live`] and hold the model that they picked until they are done with it. Changes are made one at
+//! Readers see one immutable state and hold the model that they picked until they are done with it. Changes are made one at
 //! a time, beside what serves, and published with one swap; so a version that is refused changes nothing but the list.
 
 use std::fmt;
