@@ -1,23 +1,26 @@
 # The few doors to the build, the same for people and for CI.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench handbook
+.PHONY: help setup demo test check bench handbook
 
 help: ## Lists what there is.
 	@sed -n 's/^\([a-z]*\):.*## /\1	/p' $(MAKEFILE_LIST)
 
-demo: ## The whole story on one machine, in a minute: events in, features out, a recount that must agree.
+setup: ## Fetches ONNX Runtime, once, for what scores with models.
+	@.ci/setup
+
+demo: setup ## The whole story on one machine, in a minute: events in, features out, a recount that must agree.
 	cargo run --quiet --profile fast --bin floodmark -- demo
 
-test: ## Every test of the house.
-	cargo test --quiet --workspace
+test: setup ## Every test of the house.
+	REQUIRE_ORT=1 cargo test --quiet --workspace
 
 check: ## Before each commit: form, lints, and the house's rules about itself.
 	cargo fmt --all --check
 	cargo clippy --quiet --workspace --all-targets -- -D warnings
 	cargo test --quiet --test floodmark tidy
 
-bench: ## What speed costs; the figures are in docs/performance.md.
+bench: setup ## What speed costs; the figures are in docs/performance.md.
 	cargo bench --workspace
 
 handbook: ## The Fraud Detection Handbook's baseline from raw transactions (FLOODMARK_DATA); needs Python 3.11 or newer.

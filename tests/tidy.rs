@@ -22,6 +22,7 @@ const CORE_USES: [&str; 11] = [
     "jiff",
     "num-bigint",
     "postcard",
+    "prefetch-index",
     "saphyr-parser",
     "serde",
     "serde_json",

@@ -1,1 +1,19 @@
-//! placeholder
+//! ONNX models: what they need, how they run, which versions there are. Knows nobody else in the house.
+//!
+//! A [`repository`] is a directory with a folder for each version of each model. A [`model::Model`] is a version that passed every
+//! step of [`model::Refused`]'s list and can score; a [`registry::Registry`] keeps those that serve and swaps them whole.
+//! Reading order: [`runtime`], [`manifest`], [`signature`], [`matrix`], [`model`], [`repository`], [`registry`].
+
+#![cfg_attr(test, allow(clippy::unwrap_used))] // in a test, a panic is the message
+
+mod graph;
+pub mod manifest;
+pub mod matrix;
+pub mod model;
+pub mod registry;
+pub mod repository;
+pub mod runtime;
+mod sessions;
+pub mod signature;
+#[cfg(test)]
+mod testing;
