@@ -7,6 +7,7 @@ mod get;
 mod late;
 mod rejects;
 mod replay;
+mod score;
 mod training_set;
 mod up;
 mod windows;
@@ -30,6 +31,8 @@ pub(crate) enum Command {
     Up(up::Args),
     /// Looks up the features of one entity.
     Get(get::Args),
+    /// Scores one row with a model of a server.
+    Score(score::Args),
     /// Adds features to a table of labels, each row as of its own time.
     TrainingSet(training_set::Args),
     /// Prints the events that missed final values.
@@ -50,6 +53,7 @@ impl Command {
             Command::Replay(args) => replay::run(&args, json),
             Command::Up(args) => up::run(&args, json),
             Command::Get(args) => get::run(&args, json),
+            Command::Score(args) => score::run(&args, json),
             Command::TrainingSet(args) => training_set::run(&args, json),
             Command::Late(args) => late::run(&args, json),
             Command::Rejects(args) => rejects::run(&args, json),

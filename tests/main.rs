@@ -10,5 +10,6 @@ mod keeping;
 mod kernel;
 mod push;
 mod real_transactions;
+mod score;
 mod tidy;
 mod window_cases;

@@ -9,12 +9,13 @@ use floodmark_proto::v1::feature_service_client::FeatureServiceClient;
 use floodmark_proto::v1::push_service_client::PushServiceClient;
 use floodmark_proto::v1::value::Kind;
 
-const MINUTE: i64 = 60_000_000;
-const START: i64 = 1_522_540_800_000_000;
+pub(crate) const MINUTE: i64 = 60_000_000;
+pub(crate) const START: i64 = 1_522_540_800_000_000;
 
-struct Running {
+/// A server of the fraud example.
+pub(crate) struct Running {
     child: Child,
-    address: String,
+    pub(crate) address: String,
 }
 
 /// A test that fails must not leave it behind.
@@ -25,12 +26,17 @@ impl Drop for Running {
 }
 
 fn start(store: &Path) -> Running {
+    start_with(store, &[])
+}
+
+pub(crate) fn start_with(store: &Path, more: &[&str]) -> Running {
     let definitions = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/fraud/floodmark.yaml");
     let mut child = Command::new(env!("CARGO_BIN_EXE_floodmark"))
         .args(["up", "--listen", "127.0.0.1:0", "--json", "--definitions"])
         .arg(definitions)
         .arg("--store")
         .arg(store)
+        .args(more)
         .stdout(Stdio::piped())
         .spawn()
         .expect("the floodmark command");
@@ -40,12 +46,12 @@ fn start(store: &Path) -> Running {
     Running { child, address: format!("http://{}", said["grpc"].as_str().expect("an address")) }
 }
 
-fn value(kind: Kind) -> v1::Value {
+pub(crate) fn value(kind: Kind) -> v1::Value {
     v1::Value { kind: Some(kind) }
 }
 
 /// A transaction of customer 7 at terminal 9.
-fn transaction(id: i64, minutes: i64, amount: Option<f64>) -> v1::EventRow {
+pub(crate) fn transaction(id: i64, minutes: i64, amount: Option<f64>) -> v1::EventRow {
     let mut values = vec![
         value(Kind::Int64Value(id)),
         value(Kind::TimestampMicros(START + minutes * MINUTE)),
@@ -57,7 +63,7 @@ fn transaction(id: i64, minutes: i64, amount: Option<f64>) -> v1::EventRow {
     v1::EventRow { values }
 }
 
-fn request(batch_id: u64, rows: Vec<v1::EventRow>) -> v1::PushRequest {
+pub(crate) fn request(batch_id: u64, rows: Vec<v1::EventRow>) -> v1::PushRequest {
     let columns = ["transaction_id", "tx_datetime", "customer_id", "terminal_id", "amount", "fraud"];
     v1::PushRequest {
         source: "transactions".to_owned(),
@@ -68,7 +74,7 @@ fn request(batch_id: u64, rows: Vec<v1::EventRow>) -> v1::PushRequest {
     }
 }
 
-async fn push(address: &str, requests: Vec<v1::PushRequest>) -> Vec<v1::PushAck> {
+pub(crate) async fn push(address: &str, requests: Vec<v1::PushRequest>) -> Vec<v1::PushAck> {
     let mut client = PushServiceClient::connect(address.to_owned()).await.expect("a server");
     let mut acks = client.push(tokio_stream::iter(requests)).await.expect("a stream").into_inner();
     let mut all = Vec::new();

@@ -19,6 +19,7 @@ mod yaml;
 use std::sync::Arc;
 
 pub use error::{DefinitionError, DefinitionErrors};
+pub(crate) use fingerprint::of_columns;
 pub use json_schema::json_schema;
 
 use crate::aggregate::Function;

@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use crate::definition::{Definitions, FeatureRef, OutputType, View};
+use crate::definition::{Definitions, FeatureRef, OutputType, View, of_columns};
 use crate::evaluate::{Moment, Own, Plan, own_row};
 use crate::expression::Inputs;
 use crate::key::{EventId, encode_key};
@@ -144,6 +144,11 @@ impl Lookup {
     /// Features one by one.
     pub fn of_features(definitions: Arc<Definitions>, features: Vec<FeatureRef>) -> Lookup {
         Lookup::plan(definitions, features, Vec::new())
+    }
+
+    /// Changes with name, type, order or definition of a column. Where answers and models say what they are made of.
+    pub fn columns_id(&self) -> u64 {
+        of_columns(self)
     }
 
     fn plan(definitions: Arc<Definitions>, features: Vec<FeatureRef>, derived: Vec<Arc<str>>) -> Lookup {

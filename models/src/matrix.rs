@@ -100,6 +100,20 @@ impl Matrix {
         }
     }
 
+    /// Adds the rows of another matrix of the same model. Rows made for another model are left out.
+    pub fn append(&mut self, other: &Matrix) {
+        if !Arc::ptr_eq(&self.signature, &other.signature) {
+            return;
+        }
+        match (&mut self.cells, &other.cells) {
+            (Cells::Rows(values), Cells::Rows(more)) => values.extend_from_slice(more),
+            (Cells::Columns(columns), Cells::Columns(more)) => columns.iter_mut().zip(more).for_each(|(column, more)| column.append(more)),
+            _ => return,
+        }
+        self.rows += other.rows;
+        self.missing += other.missing;
+    }
+
     /// How many rows there are.
     pub fn rows(&self) -> usize {
         self.rows
@@ -182,6 +196,18 @@ fn wrong_type(wanted: &SignatureInput, given: Input<'_>) -> InputError {
 }
 
 impl Column {
+    fn append(&mut self, more: &Column) {
+        match (self, more) {
+            (Column::Float(values), Column::Float(more)) => values.extend_from_slice(more),
+            (Column::Double(values), Column::Double(more)) => values.extend_from_slice(more),
+            (Column::Int(values), Column::Int(more)) => values.extend_from_slice(more),
+            (Column::Bool(values), Column::Bool(more)) => values.extend_from_slice(more),
+            (Column::Text(values), Column::Text(more)) => values.extend_from_slice(more),
+            // The columns of one signature have one type.
+            _ => {}
+        }
+    }
+
     fn empty(element: Element) -> Column {
         match element {
             Element::Float => Column::Float(Vec::new()),

@@ -1,4 +1,4 @@
-//! A small client: one look-up by service, with keys and request fields given as text, for the command line.
+//! A small client: one look-up by service or one score, with keys and request fields given as text, for the command line.
 
 use std::time::Duration;
 
@@ -7,6 +7,8 @@ use floodmark_features::time::Time;
 use floodmark_features::value::{Type, Value};
 use floodmark_proto::v1;
 use floodmark_proto::v1::feature_service_client::FeatureServiceClient;
+use floodmark_proto::v1::model_service_client::ModelServiceClient;
+use floodmark_proto::v1::score_service_client::ScoreServiceClient;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Request};
 use tonic_types::StatusExt;
@@ -71,6 +73,46 @@ pub enum ClientError {
 #[derive(Clone, Debug)]
 pub struct Client {
     features: FeatureServiceClient<Channel>,
+    scores: ScoreServiceClient<Channel>,
+    models: ModelServiceClient<Channel>,
+}
+
+/// One row to score, as text.
+#[derive(Clone, Debug, Default)]
+pub struct ScoreQuestion<'a> {
+    /// The model.
+    pub model: &'a str,
+    /// A version, or a label after `@`; empty for the one that the model's labels choose.
+    pub model_version: &'a str,
+    /// Keys and request fields, in any order.
+    pub values: &'a [(String, String)],
+    /// The event that the row stands for, column by column.
+    pub event: &'a [(String, Value)],
+    /// The event time that features are as of; `None` for the event's, and without one for now.
+    pub as_of: Option<Time>,
+}
+
+/// A score, and what it was made of.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Scored {
+    /// The score.
+    pub score: f64,
+    /// Who made it.
+    pub model_version: u32,
+    /// The event time that the features are as of.
+    pub as_of: Time,
+    /// The least watermark of the sources involved; [`Time::NONE`] before the first event.
+    pub watermark: Time,
+    /// The version of the store.
+    pub version: u64,
+    /// How many inputs were missing.
+    pub missing: u32,
+    /// How many features may still change.
+    pub provisional: u32,
+    /// What the look-up and the model's run took.
+    pub lookup: Duration,
+    /// See `lookup`.
+    pub run: Duration,
 }
 
 /// One look-up, as text.
@@ -108,7 +150,56 @@ impl Client {
         }
         let channel = endpoint.connect_timeout(CONNECT_WITHIN).tcp_nodelay(true).connect().await;
         let channel = channel.map_err(|e| ClientError::Connect { address: address.to_owned(), cause: innermost(&e) })?;
-        Ok(Client { features: FeatureServiceClient::new(channel) })
+        Ok(Client {
+            features: FeatureServiceClient::new(channel.clone()),
+            scores: ScoreServiceClient::new(channel.clone()),
+            models: ModelServiceClient::new(channel),
+        })
+    }
+
+    /// Scores one row, within `timeout`.
+    pub async fn score(&mut self, question: &ScoreQuestion<'_>, timeout: Duration) -> Result<Scored, ClientError> {
+        let mut ask = Request::new(v1::ListModelsRequest { model: question.model.to_owned() });
+        ask.set_timeout(timeout);
+        let models = self.models.list_models(ask).await.map_err(refused)?.into_inner().models;
+        let service = models.into_iter().map(|model| model.service).rfind(|service| !service.is_empty());
+        let mut request = v1::ScoreRequest {
+            model: question.model.to_owned(),
+            model_version: question.model_version.to_owned(),
+            as_of_micros: question.as_of.map(Time::micros),
+            ..v1::ScoreRequest::default()
+        };
+        // Of a model that is not there, the server says more than this client could.
+        if let Some(service) = service {
+            self.fill(question, service, &mut request, timeout).await?;
+        }
+        let mut ask = Request::new(request);
+        ask.set_timeout(timeout);
+        let response = self.scores.score(ask).await.map_err(refused)?.into_inner();
+        scored(&response).ok_or(ClientError::Answer("no row"))
+    }
+
+    async fn fill(
+        &mut self,
+        question: &ScoreQuestion<'_>,
+        service: String,
+        request: &mut v1::ScoreRequest,
+        timeout: Duration,
+    ) -> Result<(), ClientError> {
+        let mut ask = Request::new(v1::GetServiceRequest { service });
+        ask.set_timeout(timeout);
+        let info = self.features.get_service(ask).await.map_err(refused)?.into_inner();
+        let as_look_up = Question { service: &info.name, values: question.values, as_of: None, version: None };
+        let look_up = self::request(&as_look_up, &info)?;
+        (request.key_names, request.request_names, request.rows) = (look_up.key_names, look_up.request_names, look_up.rows);
+        if !question.event.is_empty() {
+            let source = info.views.first().map(|view| view.source.clone()).unwrap_or_default();
+            let columns = question.event.iter().map(|(name, _)| name.clone()).collect();
+            let values = question.event.iter().map(|(_, value)| from_value(value.clone())).collect();
+            request.event_shape = Some(v1::EventShape { source, columns });
+            request.rows[0].event = Some(v1::OwnEvent { values, ..v1::OwnEvent::default() });
+        }
+        Ok(())
     }
 
     /// Looks up one row, within `timeout`. Text becomes keys and fields by the types that the server tells.
@@ -126,6 +217,21 @@ impl Client {
             false => Err(ClientError::Answer("names and values differ in number")),
         }
     }
+}
+
+fn scored(response: &v1::ScoreResponse) -> Option<Scored> {
+    let (row, times) = (response.rows.first()?, response.times.unwrap_or_default());
+    Some(Scored {
+        score: row.score,
+        model_version: row.model_version,
+        as_of: Time::from_micros(row.as_of_micros),
+        watermark: row.watermark_micros.map_or(Time::NONE, Time::from_micros),
+        version: row.version,
+        missing: row.missing,
+        provisional: row.provisional,
+        lookup: Duration::from_nanos(times.lookup_nanos),
+        run: Duration::from_nanos(times.model_nanos),
+    })
 }
 
 /// The request for a question to a service.

@@ -9,6 +9,7 @@ mod deadline;
 mod places;
 mod plan;
 mod refusal;
+pub mod score;
 pub mod server;
 pub mod service;
 #[cfg(test)]

@@ -4,10 +4,9 @@ use std::collections::{HashMap, HashSet};
 use std::ops::Deref;
 use std::sync::Arc;
 
-use floodmark_features::definition::{Definitions, FeatureRef, OutputType};
+use floodmark_features::definition::{Definitions, FeatureRef};
 use floodmark_features::lookup::Lookup;
 use parking_lot::RwLock;
-use xxhash_rust::xxh3::xxh3_64;
 
 use crate::refusal::{Hint, Refusal, shown};
 
@@ -53,7 +52,7 @@ impl Deref for Planned<'_> {
 impl Plan {
     fn new(lookup: Lookup) -> Plan {
         let names: Vec<String> = lookup.columns.iter().map(|c| c.to_string()).collect();
-        let columns_id = columns_id(&lookup);
+        let columns_id = lookup.columns_id();
         Plan { lookup, names, columns_id }
     }
 
@@ -67,23 +66,6 @@ impl Plan {
         }
         views
     }
-}
-
-/// Hash of the name, the type and the definition of each column, in order.
-fn columns_id(lookup: &Lookup) -> u64 {
-    let mut text = String::new();
-    for (feature, name) in lookup.features.iter().zip(&lookup.columns) {
-        let (view, output) = (&lookup.definitions.views[feature.view], lookup.definitions.output_at(*feature));
-        let (kind, list) = match output.kind {
-            OutputType::Scalar(kind) => (kind, ""),
-            OutputType::List(kind) => (kind, "list of "),
-        };
-        text.push_str(&format!("{name}\0{list}{kind}\0{:016x}\0", view.fingerprint));
-    }
-    for derived in lookup.service.iter().flat_map(|s| &lookup.definitions.services[*s].derived) {
-        text.push_str(&format!("{}\0{:?}\0", derived.name, derived.expression));
-    }
-    xxh3_64(text.as_bytes())
 }
 
 impl Plans {

@@ -6,6 +6,9 @@ use std::collections::HashMap;
 use std::fmt;
 
 use floodmark_features::value::Type;
+use floodmark_models::matrix::InputError;
+use floodmark_models::model::ScoreError;
+use floodmark_models::registry::{LoadError, RegistryError};
 use floodmark_store::ReadError;
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt};
@@ -58,6 +61,14 @@ pub(crate) enum Refusal {
     EventDisagrees { what: &'static str, column: String, field: String },
     #[error("{error}")]
     Read { error: ReadError, field: String },
+    #[error(transparent)]
+    Model(RegistryError),
+    #[error(transparent)]
+    Load(LoadError),
+    #[error("{error} field={field}")]
+    Input { error: InputError, field: String },
+    #[error(transparent)]
+    Score(ScoreError),
 }
 
 /// What was probably meant, as the middle of a message.
@@ -113,6 +124,10 @@ impl Refusal {
             Refusal::Read { error: ReadError::BeforeRetention { .. }, .. } => Code::OutOfRange,
             Refusal::Read { error: ReadError::VersionInFuture { .. }, .. } => Code::FailedPrecondition,
             Refusal::Read { error: ReadError::Storage(_), .. } => Code::Internal,
+            Refusal::Model(RegistryError::UnknownModel { .. } | RegistryError::NotReady { .. }) => Code::NotFound,
+            Refusal::Model(RegistryError::Labelled { .. }) | Refusal::Load(LoadError::Refused(_)) => Code::FailedPrecondition,
+            Refusal::Load(LoadError::Runtime(_)) => Code::Unavailable,
+            Refusal::Model(RegistryError::Repository(_)) | Refusal::Score(_) => Code::Internal,
             _ => Code::InvalidArgument,
         }
     }
@@ -142,6 +157,18 @@ impl Refusal {
             Refusal::Read { error: ReadError::BeforeRetention { .. }, .. } => "BEFORE_RETENTION",
             Refusal::Read { error: ReadError::VersionInFuture { .. }, .. } => "VERSION_IN_FUTURE",
             Refusal::Read { error: ReadError::Storage(_), .. } => "STORAGE",
+            Refusal::Model(RegistryError::UnknownModel { .. }) => "UNKNOWN_MODEL",
+            Refusal::Model(RegistryError::NotReady { .. }) => "MODEL_NOT_READY",
+            Refusal::Model(RegistryError::Labelled { .. }) => "MODEL_LABELLED",
+            Refusal::Model(RegistryError::BadLabel { .. }) => "BAD_LABEL",
+            Refusal::Model(RegistryError::BadShare { .. }) => "BAD_SHARE",
+            Refusal::Model(RegistryError::Repository(_)) => "MODEL_REPOSITORY",
+            Refusal::Load(LoadError::Refused(_)) => "MODEL_REFUSED",
+            Refusal::Load(LoadError::Runtime(_)) => "NO_ONNX_RUNTIME",
+            Refusal::Input { error: InputError::Missing { .. }, .. } => "MISSING_INPUT",
+            Refusal::Input { error: InputError::WrongType { .. }, .. } => "WRONG_INPUT_TYPE",
+            Refusal::Score(ScoreError::NotFinite { .. }) => "SCORE_NOT_FINITE",
+            Refusal::Score(_) => "MODEL_FAILED",
         }
     }
 
@@ -153,7 +180,11 @@ impl Refusal {
             Refusal::MissingKey { .. } => Some("key_names"),
             Refusal::UnknownMode { .. } => Some("mode"),
             Refusal::Read { error: ReadError::VersionInFuture { .. }, .. } => Some("version"),
-            Refusal::Read { error: ReadError::Storage(_), .. } => None,
+            Refusal::Read { error: ReadError::Storage(_), .. } | Refusal::Load(_) | Refusal::Score(_) => None,
+            Refusal::Model(RegistryError::UnknownModel { .. }) => Some("model"),
+            Refusal::Model(RegistryError::NotReady { .. }) => Some("model_version"),
+            Refusal::Model(RegistryError::BadLabel { .. }) => Some("label"),
+            Refusal::Model(_) => None,
             Refusal::Unknown { field, .. }
             | Refusal::FeatureTwice { field, .. }
             | Refusal::UnknownName { field, .. }
@@ -167,6 +198,7 @@ impl Refusal {
             | Refusal::NoEventShape { field }
             | Refusal::EventWithout { field, .. }
             | Refusal::EventDisagrees { field, .. }
+            | Refusal::Input { field, .. }
             | Refusal::Read { field, .. } => Some(field),
         }
     }
@@ -179,6 +211,10 @@ impl Refusal {
                 fact("did_you_mean", near.clone())
             }
             Refusal::MissingKey { name, .. } => fact("key", name.clone()),
+            Refusal::Input { error: InputError::Missing { column } | InputError::WrongType { column, .. }, .. } => {
+                fact("input", column.clone())
+            }
+            Refusal::Load(LoadError::Refused(refused)) => fact("step", refused.step.to_string()),
             Refusal::TooManyRows { most, .. } => fact("most", most.to_string()),
             Refusal::Read { error: ReadError::BeforeRetention { oldest, .. }, .. } => fact("oldest", oldest.to_string()),
             Refusal::Read { error: ReadError::VersionInFuture { newest, .. }, .. } => fact("newest", newest.to_string()),

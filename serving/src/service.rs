@@ -119,7 +119,7 @@ impl UnaryMethod for GetFeatures {
         self.max_request_bytes
     }
 
-    fn call(self: Arc<Self>, request: Bytes) -> Outcome {
+    fn call(self: Arc<Self>, request: Bytes, _: bool) -> Outcome {
         let request: v1::GetFeaturesRequest = match decoded(request) {
             Ok(request) => request,
             Err(status) => return Outcome::Now(Err(status)),

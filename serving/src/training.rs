@@ -196,6 +196,7 @@ fn notes(request: &TrainingRequest, version: u64) -> Vec<(&'static str, String)>
     };
     let mut notes = vec![
         ("floodmark.views", fingerprints.join(",")),
+        ("floodmark.columns_id", format!("{:016x}", lookup.columns_id())),
         ("floodmark.mode", mode.to_owned()),
         ("floodmark.version", version.to_string()),
         ("floodmark.time", request.time.clone()),

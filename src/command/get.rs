@@ -169,11 +169,11 @@ fn print(out: &mut impl Write, row: &Row) -> io::Result<()> {
     Ok(())
 }
 
-fn time(text: &str) -> Result<Time, String> {
+pub(super) fn time(text: &str) -> Result<Time, String> {
     Time::parse(text).ok_or_else(|| "expected a time such as 2018-08-09T12:00:00Z".to_owned())
 }
 
-fn pair(text: &str) -> Result<(String, String), String> {
+pub(super) fn pair(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
         Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
         _ => Err("expected KEY=VALUE, such as customer_id=596".to_owned()),

@@ -5,6 +5,7 @@
 
 use std::io::{self, Write};
 use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -12,6 +13,10 @@ use std::time::Duration;
 use floodmark_ingest::push::Push;
 use floodmark_ingest::replay::Input;
 use floodmark_ingest::writer::{self, Handle, WriterError};
+use floodmark_models::model::Settings as ModelSettings;
+use floodmark_models::registry::Registry;
+use floodmark_models::repository::Repository;
+use floodmark_serving::score::Scores;
 use floodmark_serving::server::{Calls, Drained, Server, ServerSettings};
 use floodmark_serving::service::Features;
 use floodmark_store::Store;
@@ -45,6 +50,12 @@ pub(crate) struct Args {
     /// Where to answer gRPC; port 0 picks a free one.
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:7070")]
     listen: SocketAddr,
+    /// A repository of ONNX models, NAME/VERSION/model.onnx: the newest version of each is loaded and scores.
+    #[arg(long, value_name = "DIR")]
+    models: Option<PathBuf>,
+    /// The ONNX Runtime library; looked for in the usual places if not said.
+    #[arg(long, value_name = "FILE", requires = "models")]
+    onnxruntime: Option<PathBuf>,
     /// Threads that serve; all cores if not said.
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..))]
     threads: Option<u16>,
@@ -64,6 +75,9 @@ struct Addresses {
 
 pub(crate) fn run(args: &Args, json: bool) -> Result<(), Failure> {
     let mut settings = settings(args.listen);
+    if args.models.is_some() {
+        settings.services.extend(Scores::NAMES.map(str::to_owned));
+    }
     settings.threads = args.threads.map_or(settings.threads, usize::from);
     settings.linger = Duration::from_secs(args.linger);
     // The port is taken first: if it is in use, no store need be made and no file read to learn it.
@@ -76,7 +90,8 @@ pub(crate) fn run(args: &Args, json: bool) -> Result<(), Failure> {
     }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let (handle, writer) = writer::spawn(store.clone());
-    let drained = runtime.block_on(serve(server, store, handle, writer, json))?;
+    let models = args.models.as_ref().map(|directory| load_models(&store, directory, args.onnxruntime.clone()));
+    let drained = runtime.block_on(serve(server, store, models, handle, writer, json))?;
     match drained {
         Drained::InTime => Ok(()),
         Drained::CutShort => Err(Failure::failed("some calls were cut short: they took longer than the drain allows")),
@@ -103,14 +118,31 @@ pub(super) fn settings(listen: SocketAddr) -> ServerSettings {
 }
 
 /// What one thread of the server answers.
-pub(super) fn calls(store: &Arc<Store>, handle: &Handle) -> Calls {
+pub(super) fn calls(store: &Arc<Store>, models: Option<&Arc<Registry>>, handle: &Handle) -> Calls {
     let push = Push::new(handle.clone()).into_service(MAX_PUSH);
-    Features::new(store.clone()).into_calls(MAX_REQUEST).map_routes(|routes| routes.add_service(push))
+    let calls = Features::new(store.clone()).into_calls(MAX_REQUEST).map_routes(|routes| routes.add_service(push));
+    match models {
+        Some(models) => Scores::new(store.clone(), models.clone()).add_to(calls, MAX_REQUEST),
+        None => calls,
+    }
+}
+
+/// Loads the newest version of each model. One that is refused is told and does not serve; features are served all the same.
+pub(super) fn load_models(store: &Arc<Store>, directory: &Path, library: Option<PathBuf>) -> Arc<Registry> {
+    let registry = Arc::new(Registry::new(Repository::new(directory), library, ModelSettings::default()));
+    for (model, loaded) in Scores::new(store.clone(), registry.clone()).load_all() {
+        match loaded {
+            Ok(version) => eprintln!("model is ready. model={model} version={version}"),
+            Err(error) => eprintln!("warning: model is not served. model={model}: {error}"),
+        }
+    }
+    registry
 }
 
 async fn serve(
     server: Server,
     store: Arc<Store>,
+    models: Option<Arc<Registry>>,
     handle: Handle,
     writer: JoinHandle<Result<(), WriterError>>,
     json: bool,
@@ -120,7 +152,7 @@ async fn serve(
     let mut written = watch(writer);
     let make_calls = {
         let handle = handle.clone();
-        move || calls(&store, &handle)
+        move || calls(&store, models.as_ref(), &handle)
     };
     let until_told = async {
         tokio::select! {

@@ -1,4 +1,4 @@
-//! The fingerprint of a view: xxh3 of a canonical text of all that decides what is stored and what a value is worth.
+//! Fingerprints. That of a view is xxh3 of a canonical text of all that decides what is stored and what a value is worth.
 //!
 //! In it: the source's name, event time, event id, the columns that are kept, out-of-orderness, lateness and future skew
 //! (they decide `visible_from` and what is rejected); the entity's key columns; bounds, ttl, features with function,
@@ -9,7 +9,8 @@ use std::fmt::Write;
 
 use xxhash_rust::xxh3::xxh3_64;
 
-use super::{Source, View};
+use super::{OutputType, Source, View};
+use crate::lookup::Lookup;
 use crate::schema::Schema;
 use crate::value::Value;
 
@@ -49,6 +50,27 @@ fn canonical(view: &View, source: &Source, keys: &Schema) -> String {
         line("column", column(*at));
     }
     text
+}
+
+/// The fingerprint of the columns of an answer, in order: name, type and what decides the value of each. Models and training sets keep it:
+/// a model is served only the columns that it was trained on.
+pub(crate) fn of_columns(lookup: &Lookup) -> u64 {
+    let definitions = &lookup.definitions;
+    let mut text = String::from("floodmark columns 1\n");
+    for (feature, name) in lookup.features.iter().zip(&lookup.columns) {
+        let (kind, list) = match definitions.output_at(*feature).kind {
+            OutputType::Scalar(kind) => (kind, ""),
+            OutputType::List(kind) => (kind, "list of "),
+        };
+        let _ = writeln!(text, "feature {name:?} {list}{kind} {:016x}", definitions.views[feature.view].fingerprint);
+    }
+    for derived in lookup.service.iter().flat_map(|service| &definitions.services[*service].derived) {
+        let _ = writeln!(text, "derived {:?} {}", derived.name, derived.expression);
+    }
+    for field in &lookup.request.columns {
+        let _ = writeln!(text, "request {:?} {}", field.name, field.kind);
+    }
+    xxh3_64(text.as_bytes())
 }
 
 fn value_text(value: &Value) -> String {

@@ -71,7 +71,9 @@ pub(super) async fn converse(stream: TcpStream, calls: Calls, max_concurrent_str
                 return Poll::Pending;
             }
             RUN.set(RUN.get() + calls.len());
+            IN_TURN.set(true);
             let waiting: Vec<Waiting> = calls.into_iter().filter_map(run).collect();
+            IN_TURN.set(false);
             if !waiting.is_empty() {
                 methods.end_turn();
                 waiting.into_iter().filter_map(run).for_each(|call| {
@@ -86,6 +88,13 @@ pub(super) async fn converse(stream: TcpStream, calls: Calls, max_concurrent_str
 thread_local! {
     /// Calls that this thread has run since it last gave way.
     static RUN: Cell<usize> = const { Cell::new(0) };
+    /// Whether the calls of a turn are run, whose end will be told.
+    static IN_TURN: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Whether a call that is run now may wait for the end of a turn. One whose request came in pieces is run later, by itself.
+pub(super) fn in_turn() -> bool {
+    IN_TURN.get()
 }
 
 /// Calls that a thread may run before it lets others have its core, if any want it.

@@ -14,6 +14,7 @@ use tokio::time::Sleep;
 use tonic::Status;
 
 use super::calls::{Framed, Outcome, PREFIX, UnaryMethod};
+use super::conversation::in_turn;
 use crate::deadline::deadline_exceeded;
 
 /// A call under way.
@@ -47,7 +48,7 @@ impl UnaryCall {
     fn poll_answer(&mut self, context: &mut Context<'_>) -> Poll<Result<Framed, Status>> {
         if self.later.is_none() {
             let message = ready!(self.poll_message(context))?;
-            match self.method.clone().call(message) {
+            match self.method.clone().call(message, in_turn()) {
                 Outcome::Now(answer) => return Poll::Ready(answer),
                 Outcome::Later(answer) => self.later = Some(answer),
             }

@@ -1,0 +1,142 @@
+//! The calls that go the usual way: streams of scores, and the operation of models.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use floodmark_models::registry::{LoadError, RegistryError, State, VersionStatus};
+use floodmark_proto::v1;
+use floodmark_proto::v1::model_service_server::ModelService;
+use floodmark_proto::v1::score_service_server::ScoreService;
+use floodmark_proto::v1::score_stream_response::Answer;
+use parking_lot::Mutex;
+use tokio_stream::{Stream, StreamExt};
+use tonic::{Request, Response, Status, Streaming};
+use tonic_types::StatusExt;
+
+use super::Scores;
+use crate::refusal::Refusal;
+
+#[tonic::async_trait]
+impl ScoreService for Scores {
+    async fn score(&self, request: Request<v1::ScoreRequest>) -> Result<Response<v1::ScoreResponse>, Status> {
+        self.score_alone(request.get_ref()).map(Response::new)
+    }
+
+    type ScoreStreamStream = Pin<Box<dyn Stream<Item = Result<v1::ScoreStreamResponse, Status>> + Send>>;
+
+    async fn score_stream(&self, request: Request<Streaming<v1::ScoreRequest>>) -> Result<Response<Self::ScoreStreamStream>, Status> {
+        let scores =
+            Scores { store: self.store.clone(), plans: self.plans.clone(), models: self.models.clone(), bindings: Mutex::default() };
+        let answers = request.into_inner().map(move |request| {
+            let request = request?;
+            let answer = match scores.score_alone(&request) {
+                Ok(response) => Answer::Response(response),
+                Err(status) => Answer::Error(error_of(&status)),
+            };
+            Ok(v1::ScoreStreamResponse { answer: Some(answer), request_id: request.request_id })
+        });
+        Ok(Response::new(Box::pin(answers)))
+    }
+}
+
+fn error_of(status: &Status) -> v1::ScoreError {
+    let reason = status.get_details_error_info().map(|info| info.reason).unwrap_or_default();
+    v1::ScoreError { code: status.code().into(), reason, message: status.message().to_owned() }
+}
+
+#[tonic::async_trait]
+impl ModelService for Scores {
+    async fn list_models(&self, request: Request<v1::ListModelsRequest>) -> Result<Response<v1::ListModelsResponse>, Status> {
+        let wanted = &request.get_ref().model;
+        let models = self.infos().into_iter().filter(|info| wanted.is_empty() || info.model == *wanted).collect();
+        Ok(Response::new(v1::ListModelsResponse { models }))
+    }
+
+    async fn load_model(&self, request: Request<v1::LoadModelRequest>) -> Result<Response<v1::ModelInfo>, Status> {
+        let v1::LoadModelRequest { model, version } = request.into_inner();
+        let version = match version {
+            Some(version) => u64::from(version),
+            None => self.newest(&model)?,
+        };
+        let (models, plans, name) = (self.models.clone(), self.plans.clone(), model.clone());
+        // Loading reads files and warms up: not on a thread that answers.
+        let loaded = tokio::task::spawn_blocking(move || models.load(&name, version, &*plans)).await;
+        loaded.map_err(|_| Status::internal("loading the model broke off"))?.map_err(Refusal::Load)?;
+        self.info(&model, version)
+    }
+
+    async fn unload_model(&self, request: Request<v1::UnloadModelRequest>) -> Result<Response<v1::ModelInfo>, Status> {
+        let v1::UnloadModelRequest { model, version } = request.into_inner();
+        self.models.unload(&model, version.into()).map_err(Refusal::Model)?;
+        self.info(&model, version.into())
+    }
+
+    async fn label_model(&self, request: Request<v1::LabelModelRequest>) -> Result<Response<v1::ListModelsResponse>, Status> {
+        let v1::LabelModelRequest { model, label, version } = request.into_inner();
+        let done = match version {
+            Some(version) => self.models.promote(&model, &label, version.into()),
+            None => self.models.remove_label(&model, &label),
+        };
+        done.map_err(Refusal::Model)?;
+        self.list_models(Request::new(v1::ListModelsRequest { model })).await
+    }
+}
+
+impl Scores {
+    fn newest(&self, model: &str) -> Result<u64, Refusal> {
+        let versions = self.models.repository().versions(model).map_err(|error| Refusal::Model(RegistryError::Repository(error)))?;
+        let none = || RegistryError::NotReady { model: model.to_owned(), wanted: "the newest".to_owned(), ready: "none".to_owned() };
+        versions.into_iter().max().ok_or_else(|| Refusal::Model(none()))
+    }
+
+    fn infos(&self) -> Vec<v1::ModelInfo> {
+        self.models.list().into_iter().map(|status| self.info_of(status)).collect()
+    }
+
+    fn info(&self, model: &str, version: u64) -> Result<Response<v1::ModelInfo>, Status> {
+        let found = self.infos().into_iter().find(|info| info.model == model && u64::from(info.version) == version);
+        found.map(Response::new).ok_or_else(|| Status::not_found("no such version of the model"))
+    }
+
+    fn info_of(&self, status: VersionStatus) -> v1::ModelInfo {
+        let selection = floodmark_models::registry::Selection::Version(status.version);
+        let signature = self.models.pick(&status.model, selection).ok().map(|model| Arc::new(model.signature().clone()));
+        v1::ModelInfo {
+            state: state(&status.state).into(),
+            reason: status.reason.unwrap_or_default(),
+            labels: status.labels,
+            service: signature.as_ref().map(|s| s.service.clone()).unwrap_or_default(),
+            inputs: signature.iter().flat_map(|s| s.inputs.iter().map(|input| input.column.clone())).collect(),
+            rows: status.runs,
+            errors: status.errors,
+            run_nanos: status.row_time.map_or(0, |time: Duration| time.as_nanos() as u64),
+            version: status.version as u32,
+            model: status.model,
+        }
+    }
+}
+
+fn state(state: &State) -> v1::ModelState {
+    match state {
+        State::Ready => v1::ModelState::Ready,
+        State::Loading => v1::ModelState::Loading,
+        State::Unavailable => v1::ModelState::Unavailable,
+        State::Retired => v1::ModelState::Retired,
+    }
+}
+
+impl Scores {
+    /// Loads the newest version of every model of the repository; what cannot be loaded is told, and the rest serves.
+    pub fn load_all(&self) -> Vec<(String, Result<u64, LoadError>)> {
+        let models = self.models.repository().models().unwrap_or_default();
+        models
+            .into_iter()
+            .filter_map(|model| {
+                let version = self.newest(&model).ok()?;
+                let loaded = self.models.load(&model, version, &*self.plans);
+                Some((model, loaded.map(|model| model.version())))
+            })
+            .collect()
+    }
+}

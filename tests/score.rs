@@ -1,0 +1,160 @@
+//! Scores over gRPC with the example's model: alone and in company, with the event that is scored, and while models come and go.
+
+use std::path::{Path, PathBuf};
+
+use floodmark_proto::v1;
+use floodmark_proto::v1::model_service_client::ModelServiceClient;
+use floodmark_proto::v1::score_service_client::ScoreServiceClient;
+use floodmark_proto::v1::value::Kind;
+use tokio::task::JoinSet;
+use tonic::Code;
+use tonic::transport::Channel;
+
+use crate::push::{MINUTE, Running, START, push, request, start_with, transaction, value};
+
+/// A repository with version 1 of the example's model, and a server that scores with it; `None` without ONNX Runtime.
+fn server(home: &Path) -> Option<(Running, PathBuf)> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    if !root.join(".runtime/onnxruntime").exists() && std::env::var_os("ORT_DYLIB_PATH").is_none() {
+        assert!(std::env::var_os("REQUIRE_ORT").is_none(), "ONNX Runtime is not there: run `make setup`");
+        eprintln!("SKIPPED: ONNX Runtime is not there: run `make setup`");
+        return None;
+    }
+    let models = home.join("models");
+    copy(&root.join("examples/fraud/models/fraud/1"), &models.join("fraud/1"));
+    let running = start_with(&home.join("store"), &["--models", models.to_str().expect("text")]);
+    Some((running, models))
+}
+
+fn copy(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).expect("a folder");
+    for entry in std::fs::read_dir(from).expect("the example's model") {
+        let entry = entry.expect("a file");
+        std::fs::copy(entry.path(), to.join(entry.file_name())).expect("a copy");
+    }
+}
+
+fn by_keys(customer: i64, amount: f64, minutes: i64) -> v1::ScoreRequest {
+    let row = v1::EntityRow {
+        keys: vec![value(Kind::Int64Value(customer)), value(Kind::Int64Value(9))],
+        request: vec![value(Kind::DoubleValue(amount))],
+        ..Default::default()
+    };
+    v1::ScoreRequest {
+        model: "fraud".to_owned(),
+        key_names: vec!["customer_id".to_owned(), "terminal_id".to_owned()],
+        request_names: vec!["amount".to_owned()],
+        rows: vec![row],
+        as_of_micros: Some(START + minutes * MINUTE),
+        include_features: true,
+        ..Default::default()
+    }
+}
+
+/// The whole event, which says everything.
+fn by_event(id: i64, minutes: i64, amount: f64) -> v1::ScoreRequest {
+    let event = v1::OwnEvent { values: transaction(id, minutes, Some(amount)).values, ..Default::default() };
+    let columns = request(0, Vec::new()).columns;
+    v1::ScoreRequest {
+        model: "fraud".to_owned(),
+        event_shape: Some(v1::EventShape { source: "transactions".to_owned(), columns }),
+        rows: vec![v1::EntityRow { event: Some(event), ..Default::default() }],
+        include_features: true,
+        ..Default::default()
+    }
+}
+
+async fn score(client: &ScoreServiceClient<Channel>, request: v1::ScoreRequest) -> Result<v1::ScoreResponse, tonic::Status> {
+    client.clone().score(request).await.map(tonic::Response::into_inner)
+}
+
+/// What a score is made of, and the score, without the times.
+fn row_of(mut response: v1::ScoreResponse) -> v1::ScoreRow {
+    response.rows.remove(0)
+}
+
+#[tokio::test]
+async fn a_score_is_the_same_alone_and_in_company() {
+    let home = tempfile::tempdir().expect("a directory");
+    let Some((running, _)) = server(home.path()) else { return };
+    let events = (0..40).map(|n| transaction(n, n, Some(10.0 + n as f64))).collect();
+    push(&running.address, vec![request(1, events)]).await;
+    let client = ScoreServiceClient::connect(running.address.clone()).await.expect("a server");
+    let question = |n: i64| by_keys(n % 9, 1.0 + n as f64, 30 + n);
+    let mut company = JoinSet::new();
+    for n in 0..200 {
+        let client = client.clone();
+        company.spawn(async move { (n, score(&client, question(n)).await.expect("a score")) });
+    }
+    let mut shared = 0;
+    while let Some(done) = company.join_next().await {
+        let (n, together) = done.expect("an answer");
+        shared = shared.max(together.times.expect("times").batch_rows);
+        let alone = score(&client, question(n)).await.expect("a score");
+        assert_eq!(alone.times.expect("times").batch_rows, 1);
+        assert_eq!(row_of(together), row_of(alone), "question {n}");
+    }
+    assert!(shared > 1, "calls that come together share a run");
+    // A row that is refused fails its own call only.
+    let mut bad = question(3);
+    bad.request_names.clear();
+    bad.rows[0].request.clear();
+    let (bad, good) = tokio::join!(score(&client, bad), score(&client, question(3)));
+    assert_eq!(bad.expect_err("no amount").code(), Code::InvalidArgument);
+    good.expect("a score");
+}
+
+#[tokio::test]
+async fn the_scored_event_counts_itself_once() {
+    let home = tempfile::tempdir().expect("a directory");
+    let Some((running, _)) = server(home.path()) else { return };
+    let client = ScoreServiceClient::connect(running.address.clone()).await.expect("a server");
+    push(&running.address, vec![request(1, vec![transaction(1, 0, Some(10.0))])]).await;
+    let before = score(&client, by_event(2, 5, 30.0)).await.expect("a score");
+    let at = before.feature_names.iter().position(|name| name == "customer_spend.nb_tx_1d").expect("the feature");
+    assert_eq!(before.rows[0].features[at], value(Kind::Int64Value(2)), "the one that is stored, and itself");
+    push(&running.address, vec![request(2, vec![transaction(2, 5, Some(30.0))])]).await;
+    let after = row_of(score(&client, by_event(2, 5, 30.0)).await.expect("a score"));
+    let before = row_of(before);
+    assert_eq!((before.score.to_bits(), &before.features), (after.score.to_bits(), &after.features));
+}
+
+#[tokio::test]
+async fn models_come_and_go_while_the_rest_serves() {
+    let home = tempfile::tempdir().expect("a directory");
+    let Some((running, models)) = server(home.path()) else { return };
+    let client = ScoreServiceClient::connect(running.address.clone()).await.expect("a server");
+    let mut operator = ModelServiceClient::connect(running.address.clone()).await.expect("a server");
+    let load = |version| v1::LoadModelRequest { model: "fraud".to_owned(), version: Some(version) };
+
+    // A version that is cut short is refused by name, and the one before it answers.
+    let broken = models.join("fraud/2");
+    copy(&models.join("fraud/1"), &broken);
+    let bytes = std::fs::read(broken.join("model.onnx")).expect("a model");
+    std::fs::write(broken.join("model.onnx"), &bytes[..bytes.len() / 2]).expect("half a model");
+    let refused = operator.load_model(load(2)).await.expect_err("half a model");
+    assert_eq!(refused.code(), Code::FailedPrecondition);
+    assert!(refused.message().contains("model fraud version 2 refused at step file"), "{}", refused.message());
+    let first = row_of(score(&client, by_event(1, 0, 10.0)).await.expect("a score"));
+    assert_eq!(first.model_version, 1);
+
+    // A whole one takes over, for whoever names no version.
+    copy(&models.join("fraud/1"), &models.join("fraud/3"));
+    operator.load_model(load(3)).await.expect("a model");
+    let third = row_of(score(&client, by_event(1, 0, 10.0)).await.expect("a score"));
+    assert_eq!((third.model_version, third.score.to_bits()), (3, first.score.to_bits()));
+    let named = v1::ScoreRequest { model_version: "1".to_owned(), ..by_event(1, 0, 10.0) };
+    assert_eq!(row_of(score(&client, named).await.expect("a score")).model_version, 1);
+    let label = v1::LabelModelRequest { model: "fraud".to_owned(), label: "stable".to_owned(), version: Some(1) };
+    operator.label_model(label).await.expect("a label");
+    assert_eq!(row_of(score(&client, by_event(1, 0, 10.0)).await.expect("a score")).model_version, 1);
+
+    let unload = v1::UnloadModelRequest { model: "fraud".to_owned(), version: 3 };
+    operator.unload_model(unload).await.expect("it goes");
+    let listed = operator.list_models(v1::ListModelsRequest::default()).await.expect("a list").into_inner().models;
+    let states: Vec<(u32, v1::ModelState)> = listed.iter().map(|info| (info.version, info.state())).collect();
+    let expected = [(1, v1::ModelState::Ready), (2, v1::ModelState::Unavailable), (3, v1::ModelState::Retired)];
+    assert_eq!(states, expected);
+    let gone = v1::ScoreRequest { model_version: "3".to_owned(), ..by_event(1, 0, 10.0) };
+    assert_eq!(score(&client, gone).await.expect_err("it has gone").code(), Code::NotFound);
+}
