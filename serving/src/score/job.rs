@@ -107,12 +107,11 @@ fn models_of(jobs: &[Job]) -> Vec<Arc<Model>> {
 }
 
 fn score(model: &Arc<Model>, jobs: &mut [Job], failed: &mut [Option<ScoreError>]) {
-    let is_of = |part: &&mut Part| Arc::ptr_eq(&part.model, model);
     let mut parts: Vec<(usize, &mut Part)> = jobs
         .iter_mut()
         .enumerate()
         .flat_map(|(at, job)| job.parts.iter_mut().map(move |part| (at, part)))
-        .filter(|(_, part)| is_of(&part))
+        .filter(|(_, part)| Arc::ptr_eq(&part.model, model))
         .collect();
     if parts.len() > 1 && score_as_one(model, &mut parts) {
         return;
