@@ -152,9 +152,11 @@ async fn models_come_and_go_while_the_rest_serves() {
     let unload = v1::UnloadModelRequest { model: "fraud".to_owned(), version: 3 };
     operator.unload_model(unload).await.expect("it goes");
     let listed = operator.list_models(v1::ListModelsRequest::default()).await.expect("a list").into_inner().models;
-    let states: Vec<(u32, v1::ModelState)> = listed.iter().map(|info| (info.version, info.state())).collect();
+    let states: Vec<(u64, v1::ModelState)> = listed.iter().map(|info| (info.version, info.state())).collect();
     let expected = [(1, v1::ModelState::Ready), (2, v1::ModelState::Unavailable), (3, v1::ModelState::Retired)];
     assert_eq!(states, expected);
+    let odd = v1::ScoreRequest { model_version: "newest".to_owned(), ..by_event(1, 0, 10.0) };
+    assert_eq!(score(&client, odd).await.expect_err("no version").code(), Code::InvalidArgument);
     let gone = v1::ScoreRequest { model_version: "3".to_owned(), ..by_event(1, 0, 10.0) };
     assert_eq!(score(&client, gone).await.expect_err("it has gone").code(), Code::NotFound);
 }

@@ -155,6 +155,4 @@ impl Model {
 #[cfg(test)]
 mod made;
 #[cfg(test)]
-mod speed;
-#[cfg(test)]
 mod tests;

@@ -87,7 +87,7 @@ impl Runtime {
     }
 
     /// A session that runs on the thread that calls it and starts none of its own. The error is what ONNX Runtime said.
-    pub(crate) fn session(&self, model: &[u8]) -> Result<Session, String> {
+    pub fn session(&self, model: &[u8]) -> Result<Session, String> {
         let builder = Session::builder(&self.environment).map_err(|e| e.to_string())?;
         let builder = builder.with_intra_threads(1).map_err(|e| e.to_string())?;
         let builder = builder.with_inter_threads(1).map_err(|e| e.to_string())?;

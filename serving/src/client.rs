@@ -98,7 +98,7 @@ pub struct Scored {
     /// The score.
     pub score: f64,
     /// Who made it.
-    pub model_version: u32,
+    pub model_version: u64,
     /// The event time that the features are as of.
     pub as_of: Time,
     /// The least watermark of the sources involved; [`Time::NONE`] before the first event.

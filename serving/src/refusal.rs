@@ -61,6 +61,8 @@ pub(crate) enum Refusal {
     EventDisagrees { what: &'static str, column: String, field: String },
     #[error("{error}")]
     Read { error: ReadError, field: String },
+    #[error("model version is neither a number nor a label after @. model_version={version}")]
+    ModelVersion { version: String },
     #[error(transparent)]
     Model(RegistryError),
     #[error(transparent)]
@@ -157,6 +159,7 @@ impl Refusal {
             Refusal::Read { error: ReadError::BeforeRetention { .. }, .. } => "BEFORE_RETENTION",
             Refusal::Read { error: ReadError::VersionInFuture { .. }, .. } => "VERSION_IN_FUTURE",
             Refusal::Read { error: ReadError::Storage(_), .. } => "STORAGE",
+            Refusal::ModelVersion { .. } => "BAD_MODEL_VERSION",
             Refusal::Model(RegistryError::UnknownModel { .. }) => "UNKNOWN_MODEL",
             Refusal::Model(RegistryError::NotReady { .. }) => "MODEL_NOT_READY",
             Refusal::Model(RegistryError::Labelled { .. }) => "MODEL_LABELLED",
@@ -182,7 +185,7 @@ impl Refusal {
             Refusal::Read { error: ReadError::VersionInFuture { .. }, .. } => Some("version"),
             Refusal::Read { error: ReadError::Storage(_), .. } | Refusal::Load(_) | Refusal::Score(_) => None,
             Refusal::Model(RegistryError::UnknownModel { .. }) => Some("model"),
-            Refusal::Model(RegistryError::NotReady { .. }) => Some("model_version"),
+            Refusal::ModelVersion { .. } | Refusal::Model(RegistryError::NotReady { .. }) => Some("model_version"),
             Refusal::Model(RegistryError::BadLabel { .. }) => Some("label"),
             Refusal::Model(_) => None,
             Refusal::Unknown { field, .. }

@@ -31,7 +31,7 @@ use self::binding::Bindings;
 use self::job::{Job, run_together};
 use crate::asked::{Asked, Spine};
 use crate::plan::{Plan, Plans};
-use crate::refusal::{Hint, Refusal, shown};
+use crate::refusal::{Refusal, shown};
 use crate::server::{Calls, Framed, Outcome, UnaryMethod};
 use crate::wire::from_value;
 
@@ -131,7 +131,7 @@ impl Scores {
         let missing = missing.map_err(|error| Refusal::Input { error, field: format!("rows[{at}]") })?;
         let features = if include_features { answer.cells.iter().map(|c| from_value(c.value.clone())).collect() } else { Vec::new() };
         job.response.rows.push(v1::ScoreRow {
-            model_version: model.version() as u32,
+            model_version: model.version(),
             as_of_micros: as_of.micros(),
             watermark_micros: (answer.watermark != Time::NONE).then_some(answer.watermark.micros()),
             version: answer.version,
@@ -161,10 +161,7 @@ fn selection(text: &str) -> Result<Selection<'_>, Refusal> {
         (_, Some(label)) => Ok(Selection::Label(label)),
         (number, None) => match number.parse() {
             Ok(version) => Ok(Selection::Version(version)),
-            Err(_) => {
-                let hint = Hint::nearest("", std::iter::empty());
-                Err(Refusal::Unknown { what: "version", name: shown(number), hint, field: "model_version".to_owned() })
-            }
+            Err(_) => Err(Refusal::ModelVersion { version: shown(number) }),
         },
     }
 }

@@ -50,7 +50,7 @@ type Event = std::sync::Arc<[(String, Value)]>;
 #[derive(Serialize)]
 struct Report<'a> {
     model: &'a str,
-    model_version: u32,
+    model_version: u64,
     score: f64,
     as_of: String,
     watermark: String,

@@ -56,7 +56,7 @@ impl ModelService for Scores {
     async fn load_model(&self, request: Request<v1::LoadModelRequest>) -> Result<Response<v1::ModelInfo>, Status> {
         let v1::LoadModelRequest { model, version } = request.into_inner();
         let version = match version {
-            Some(version) => u64::from(version),
+            Some(version) => version,
             None => self.newest(&model)?,
         };
         let (models, plans, name) = (self.models.clone(), self.plans.clone(), model.clone());
@@ -68,14 +68,14 @@ impl ModelService for Scores {
 
     async fn unload_model(&self, request: Request<v1::UnloadModelRequest>) -> Result<Response<v1::ModelInfo>, Status> {
         let v1::UnloadModelRequest { model, version } = request.into_inner();
-        self.models.unload(&model, version.into()).map_err(Refusal::Model)?;
-        self.info(&model, version.into())
+        self.models.unload(&model, version).map_err(Refusal::Model)?;
+        self.info(&model, version)
     }
 
     async fn label_model(&self, request: Request<v1::LabelModelRequest>) -> Result<Response<v1::ListModelsResponse>, Status> {
         let v1::LabelModelRequest { model, label, version } = request.into_inner();
         let done = match version {
-            Some(version) => self.models.promote(&model, &label, version.into()),
+            Some(version) => self.models.promote(&model, &label, version),
             None => self.models.remove_label(&model, &label),
         };
         done.map_err(Refusal::Model)?;
@@ -95,7 +95,7 @@ impl Scores {
     }
 
     fn info(&self, model: &str, version: u64) -> Result<Response<v1::ModelInfo>, Status> {
-        let found = self.infos().into_iter().find(|info| info.model == model && u64::from(info.version) == version);
+        let found = self.infos().into_iter().find(|info| info.model == model && info.version == version);
         found.map(Response::new).ok_or_else(|| Status::not_found("no such version of the model"))
     }
 
@@ -108,10 +108,10 @@ impl Scores {
             labels: status.labels,
             service: signature.as_ref().map(|s| s.service.clone()).unwrap_or_default(),
             inputs: signature.iter().flat_map(|s| s.inputs.iter().map(|input| input.column.clone())).collect(),
-            rows: status.runs,
+            runs: status.runs,
             errors: status.errors,
             run_nanos: status.row_time.map_or(0, |time: Duration| time.as_nanos() as u64),
-            version: status.version as u32,
+            version: status.version,
             model: status.model,
         }
     }
