@@ -5,12 +5,13 @@ use std::{env, error::Error, fs};
 
 use protox::prost::Message;
 
-const FILES: [&str; 5] = [
+const FILES: [&str; 6] = [
     "floodmark/v1/value.proto",
     "floodmark/v1/features.proto",
     "floodmark/v1/push.proto",
     "floodmark/v1/score.proto",
     "floodmark/v1/models.proto",
+    "floodmark/v1/predictions.proto",
 ];
 
 fn main() -> Result<(), Box<dyn Error>> {
