@@ -14,6 +14,10 @@ use crate::push::{MINUTE, Running, START, push, request, start_with, transaction
 
 /// A repository with version 1 of the example's model, and a server that scores with it; `None` without ONNX Runtime.
 fn server(home: &Path) -> Option<(Running, PathBuf)> {
+    server_with(home, &[])
+}
+
+pub(crate) fn server_with(home: &Path, more: &[&str]) -> Option<(Running, PathBuf)> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     if !root.join(".runtime/onnxruntime").exists() && std::env::var_os("ORT_DYLIB_PATH").is_none() {
         assert!(std::env::var_os("REQUIRE_ORT").is_none(), "ONNX Runtime is not there: run `make setup`");
@@ -22,7 +26,7 @@ fn server(home: &Path) -> Option<(Running, PathBuf)> {
     }
     let models = home.join("models");
     copy(&root.join("examples/fraud/models/fraud/1"), &models.join("fraud/1"));
-    let running = start_with(&home.join("store"), &["--models", models.to_str().expect("text")]);
+    let running = start_with(&home.join("store"), &[&["--models", models.to_str().expect("text")], more].concat());
     Some((running, models))
 }
 
@@ -34,7 +38,7 @@ fn copy(from: &Path, to: &Path) {
     }
 }
 
-fn by_keys(customer: i64, amount: f64, minutes: i64) -> v1::ScoreRequest {
+pub(crate) fn by_keys(customer: i64, amount: f64, minutes: i64) -> v1::ScoreRequest {
     let row = v1::EntityRow {
         keys: vec![value(Kind::Int64Value(customer)), value(Kind::Int64Value(9))],
         request: vec![value(Kind::DoubleValue(amount))],

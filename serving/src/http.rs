@@ -4,10 +4,15 @@
 //! gRPC lane. What is answered is a list of [`Handler`]s that are asked in turn. Everything that a client could draw out has a bound
 //! in [`HttpSettings`].
 
+mod calls;
 mod connection;
 mod error;
 mod handler;
+mod health;
+mod openapi;
 mod patience;
+mod proto_json;
+mod routes;
 
 use std::io;
 use std::net::SocketAddr;
@@ -22,9 +27,11 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinSet;
 
+pub use self::calls::Calls;
 use self::connection::Connections;
 pub use self::error::{Refused, refusal};
 pub use self::handler::{Answer, Handler, Request, json};
+pub use self::health::Health;
 use crate::server::{Drained, ServeError, listen};
 
 /// After an accept that failed (no file descriptors left, say), the next is tried so much later.

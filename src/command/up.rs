@@ -16,7 +16,7 @@ use floodmark_ingest::writer::{self, Handle, WriterError};
 use floodmark_models::model::Settings as ModelSettings;
 use floodmark_models::registry::Registry;
 use floodmark_models::repository::Repository;
-use floodmark_serving::http::{Handler, HttpServer, HttpSettings, HttpThread};
+use floodmark_serving::http::{Calls as JsonCalls, Handler, Health, HttpServer, HttpSettings, HttpThread};
 use floodmark_serving::score::Scores;
 use floodmark_serving::server::{Calls, Drained, Server, ServerSettings};
 use floodmark_serving::service::Features;
@@ -152,8 +152,10 @@ pub(super) fn load_models(store: &Arc<Store>, directory: &Path, library: Option<
 }
 
 /// What the HTTP port answers: handlers that are asked in turn.
-fn handlers() -> Vec<Arc<dyn Handler>> {
-    Vec::new()
+fn handlers(store: &Arc<Store>, models: Option<&Arc<Registry>>, leaving: &watch::Receiver<bool>) -> Result<Vec<Arc<dyn Handler>>, Failure> {
+    let scores = models.map(|models| Arc::new(Scores::new(store.clone(), models.clone())));
+    let calls = JsonCalls::new(Features::new(store.clone()), scores).map_err(|status| Failure::failed(status.message()))?;
+    Ok(vec![Arc::new(Health::new(leaving.clone(), models.cloned())), Arc::new(calls)])
 }
 
 async fn serve(
@@ -169,7 +171,10 @@ async fn serve(
     let addresses = Addresses { grpc: server.local_addr().to_string(), http: http.as_ref().map(|http| http.local_addr().to_string()) };
     let mut written = watch_writer(writer);
     let (leave, leaving) = watch::channel(false);
-    let mut http = http.map(|http| http.start(handlers(), leaving)).transpose()?;
+    let mut http = match http {
+        Some(http) => Some(http.start(handlers(&store, models.as_ref(), &leaving)?, leaving)?),
+        None => None,
+    };
     let make_calls = {
         let handle = handle.clone();
         move || calls(&store, models.as_ref(), &handle)

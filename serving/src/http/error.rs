@@ -11,7 +11,7 @@ use super::handler;
 use crate::refusal::DOMAIN;
 
 /// What this server itself refuses, before any handler.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Refused {
     /// No handler knows the path.
     #[error("no such path; GET /openapi.json lists what there is")]
@@ -20,7 +20,7 @@ pub enum Refused {
     #[error("the path does not have this method. allowed={allowed}")]
     Method {
         /// As in the header `allow`.
-        allowed: &'static str,
+        allowed: String,
     },
     /// The body is longer than the limit.
     #[error("the body is too long; send less at a time. most_bytes={most}")]
@@ -58,7 +58,7 @@ pub enum Refused {
 }
 
 impl Refused {
-    fn kind(self) -> (StatusCode, Code, &'static str) {
+    fn kind(&self) -> (StatusCode, Code, &'static str) {
         match self {
             Refused::UnknownPath => (StatusCode::NOT_FOUND, Code::NotFound, "UNKNOWN_PATH"),
             Refused::Method { .. } => (StatusCode::METHOD_NOT_ALLOWED, Code::Unimplemented, "METHOD_NOT_ALLOWED"),
@@ -77,8 +77,10 @@ impl Refused {
         let (http, code, reason) = self.kind();
         let details = ErrorDetails::with_error_info(reason, DOMAIN, []);
         let mut response = written(http, &Status::with_error_details(code, self.to_string(), details));
-        if let Refused::Method { allowed } = self {
-            response.headers_mut().insert(header::ALLOW, HeaderValue::from_static(allowed));
+        if let Refused::Method { allowed } = &self
+            && let Ok(allowed) = HeaderValue::from_str(allowed)
+        {
+            response.headers_mut().insert(header::ALLOW, allowed);
         }
         response
     }
