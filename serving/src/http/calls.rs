@@ -73,6 +73,10 @@ impl Calls {
             Call::LabelModel => {
                 write(&out, &self.scores()?.label_model(asked.named(|m: &mut v1::LabelModelRequest| &mut m.model)?).await?.into_inner())
             }
+            Call::SetCanaryShare => write(
+                &out,
+                &self.scores()?.set_canary_share(asked.named(|m: &mut v1::SetCanaryShareRequest| &mut m.model)?).await?.into_inner(),
+            ),
         }
     }
 

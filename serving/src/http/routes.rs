@@ -17,6 +17,7 @@ pub(super) enum Call {
     LoadModel,
     UnloadModel,
     LabelModel,
+    SetCanaryShare,
 }
 
 /// Where a call is found.
@@ -35,7 +36,7 @@ const SCORES: &str = "floodmark.v1.ScoreService";
 const MODELS: &str = "floodmark.v1.ModelService";
 
 /// All of them.
-pub(super) const ROUTES: [Route; 9] = [
+pub(super) const ROUTES: [Route; 10] = [
     Route { method: Method::POST, template: "/v1/features:get", call: Call::GetFeatures, rpc: (FEATURES, "GetFeatures") },
     Route { method: Method::GET, template: "/v1/services", call: Call::ListServices, rpc: (FEATURES, "ListServices") },
     Route { method: Method::GET, template: "/v1/services/{service}", call: Call::GetService, rpc: (FEATURES, "GetService") },
@@ -45,6 +46,12 @@ pub(super) const ROUTES: [Route; 9] = [
     Route { method: Method::POST, template: "/v1/models/{model}:load", call: Call::LoadModel, rpc: (MODELS, "LoadModel") },
     Route { method: Method::POST, template: "/v1/models/{model}:unload", call: Call::UnloadModel, rpc: (MODELS, "UnloadModel") },
     Route { method: Method::POST, template: "/v1/models/{model}:label", call: Call::LabelModel, rpc: (MODELS, "LabelModel") },
+    Route {
+        method: Method::POST,
+        template: "/v1/models/{model}:setCanaryShare",
+        call: Call::SetCanaryShare,
+        rpc: (MODELS, "SetCanaryShare"),
+    },
 ];
 
 /// What a path is.
