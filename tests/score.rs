@@ -30,7 +30,7 @@ pub(crate) fn server_with(home: &Path, more: &[&str]) -> Option<(Running, PathBu
     Some((running, models))
 }
 
-fn copy(from: &Path, to: &Path) {
+pub(crate) fn copy(from: &Path, to: &Path) {
     std::fs::create_dir_all(to).expect("a folder");
     for entry in std::fs::read_dir(from).expect("the example's model") {
         let entry = entry.expect("a file");

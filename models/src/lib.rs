@@ -16,5 +16,6 @@ pub mod repository;
 pub mod runtime;
 mod sessions;
 pub mod signature;
+pub mod stats;
 #[cfg(test)]
 mod testing;

@@ -6,6 +6,7 @@
 mod calls;
 mod conversation;
 mod lanes;
+mod routed;
 mod unary;
 
 use std::future::Future;
@@ -13,6 +14,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
+use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
@@ -27,6 +29,7 @@ use tonic_health::server::HealthReporter;
 pub use self::calls::{Calls, Framed, Outcome, UnaryMethod};
 use self::conversation::converse;
 use self::lanes::Arrived;
+use crate::metrics::calls::Counts;
 
 /// Connections that wait to be accepted.
 const BACKLOG: i32 = 1024;
@@ -50,6 +53,8 @@ pub struct ServerSettings {
     pub linger: Duration,
     /// How long calls in flight have to end after that.
     pub drain: Duration,
+    /// Where calls are counted.
+    pub counts: Arc<Counts>,
 }
 
 impl ServerSettings {
@@ -64,6 +69,7 @@ impl ServerSettings {
             keepalive_interval: Duration::from_secs(10),
             linger: Duration::ZERO,
             drain: Duration::from_secs(10),
+            counts: Arc::default(),
         }
     }
 }
@@ -140,7 +146,7 @@ impl Server {
             let (settings, extras, make_calls) = (settings.clone(), extras.clone(), make_calls.clone());
             let (stopped, end) = (stopped.clone(), end.clone());
             thread::Builder::new().name(format!("serve-{at}")).spawn(move || {
-                let run = || run(arrivals, &settings, || make_calls().map_routes(extras).prepare(), stopped);
+                let run = || run(arrivals, &settings, || make_calls().map_routes(extras).prepare(settings.counts.lane("grpc")), stopped);
                 let ended = catch_unwind(AssertUnwindSafe(run)).unwrap_or(Err(ServeError::ThreadDied));
                 let _ = end.send(ended); // nobody listens if the server's future was dropped
             })?;

@@ -17,6 +17,8 @@ use floodmark_models::model::Settings as ModelSettings;
 use floodmark_models::registry::Registry;
 use floodmark_models::repository::{Policy, Repository};
 use floodmark_serving::http::{Calls as JsonCalls, Handler, Health, HttpServer, HttpSettings, HttpThread};
+use floodmark_serving::metrics::Metrics;
+use floodmark_serving::metrics::calls::Counts;
 use floodmark_serving::score::Scores;
 use floodmark_serving::server::{Calls, Drained, Server, ServerSettings};
 use floodmark_serving::service::Features;
@@ -89,9 +91,10 @@ pub(crate) fn run(args: &Args, json: bool) -> Result<(), Failure> {
     }
     settings.threads = args.threads.map_or(settings.threads, usize::from);
     settings.linger = Duration::from_secs(args.linger);
+    let counts = settings.counts.clone();
     // The port is taken first: if it is in use, no store need be made and no file read to learn it.
     let server = Server::bind(settings).map_err(|error| Failure::failed(format!("cannot listen: {error}. address={}", args.listen)))?;
-    let http = args.http.map(|listen| bind_http(listen, args.linger)).transpose()?;
+    let http = args.http.map(|listen| bind_http(listen, args.linger, &counts)).transpose()?;
     let store = args.store.open()?;
     let files: Vec<Input> = args.inputs.iter().filter(|input| !is_push(input)).cloned().collect();
     known_sources(&store, &args.inputs)?;
@@ -109,8 +112,9 @@ pub(crate) fn run(args: &Args, json: bool) -> Result<(), Failure> {
     }
 }
 
-fn bind_http(listen: SocketAddr, linger: u64) -> Result<HttpServer, Failure> {
-    let settings = HttpSettings { max_body_bytes: MAX_REQUEST, linger: Duration::from_secs(linger), ..HttpSettings::at(listen) };
+fn bind_http(listen: SocketAddr, linger: u64, counts: &Arc<Counts>) -> Result<HttpServer, Failure> {
+    let (linger, counts) = (Duration::from_secs(linger), counts.clone());
+    let settings = HttpSettings { max_body_bytes: MAX_REQUEST, linger, counts, ..HttpSettings::at(listen) };
     HttpServer::bind(settings).map_err(|error| Failure::failed(format!("cannot listen: {error}. address={listen}")))
 }
 
@@ -162,10 +166,18 @@ pub(super) fn load_models(
 }
 
 /// What the HTTP port answers: handlers that are asked in turn.
-fn handlers(store: &Arc<Store>, models: Option<&Arc<Registry>>, leaving: &watch::Receiver<bool>) -> Result<Vec<Arc<dyn Handler>>, Failure> {
+fn handlers(
+    store: &Arc<Store>,
+    models: Option<&Arc<Registry>>,
+    leaving: &watch::Receiver<bool>,
+    counts: &Arc<Counts>,
+) -> Result<Vec<Arc<dyn Handler>>, Failure> {
     let scores = models.map(|models| Arc::new(Scores::new(store.clone(), models.clone())));
-    let calls = JsonCalls::new(Features::new(store.clone()), scores).map_err(|status| Failure::failed(status.message()))?;
-    Ok(vec![Arc::new(Health::new(leaving.clone(), models.cloned())), Arc::new(calls)])
+    let calls = JsonCalls::new(Features::new(store.clone()), scores, counts).map_err(|status| Failure::failed(status.message()))?;
+    // Counters that are kept elsewhere come here, each with its entry in the catalog of metrics.
+    let counters = Vec::new();
+    let metrics = Metrics::new(store.clone(), models.cloned(), counts.clone(), counters);
+    Ok(vec![Arc::new(Health::new(leaving.clone(), models.cloned())), Arc::new(metrics), Arc::new(calls)])
 }
 
 async fn serve(
@@ -182,7 +194,10 @@ async fn serve(
     let mut written = watch_writer(writer);
     let (leave, leaving) = watch::channel(false);
     let mut http = match http {
-        Some(http) => Some(http.start(handlers(&store, models.as_ref(), &leaving)?, leaving)?),
+        Some(http) => {
+            let handlers = handlers(&store, models.as_ref(), &leaving, http.counts())?;
+            Some(http.start(handlers, leaving)?)
+        }
         None => None,
     };
     let make_calls = {
