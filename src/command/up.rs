@@ -62,6 +62,9 @@ pub(crate) struct Args {
     /// Threads that serve; all cores if not said.
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..))]
     threads: Option<u16>,
+    /// Where look-ups and scores keep waiting longer than this, those that would are refused; 0 lets them wait.
+    #[arg(long, value_name = "MILLISECONDS", default_value_t = 3)]
+    longest_wait: u64,
     /// When told to end, goes on accepting for so many seconds with health at NOT_SERVING, for load balancers.
     #[arg(long, value_name = "SECONDS", default_value_t = 0)]
     linger: u64,
@@ -82,6 +85,7 @@ pub(crate) fn run(args: &Args, json: bool) -> Result<(), Failure> {
         settings.services.extend(Scores::NAMES.map(str::to_owned));
     }
     settings.threads = args.threads.map_or(settings.threads, usize::from);
+    settings.longest_wait = Duration::from_millis(args.longest_wait);
     settings.linger = Duration::from_secs(args.linger);
     // The port is taken first: if it is in use, no store need be made and no file read to learn it.
     let server = Server::bind(settings).map_err(|error| Failure::failed(format!("cannot listen: {error}. address={}", args.listen)))?;
