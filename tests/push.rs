@@ -25,6 +25,15 @@ impl Drop for Running {
     }
 }
 
+impl Running {
+    /// Memory that is resident, in bytes.
+    pub(crate) fn resident(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).expect("its status");
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("resident memory");
+        line.trim().trim_end_matches(" kB").parse::<u64>().expect("a number") * 1024
+    }
+}
+
 fn start(store: &Path) -> Running {
     start_with(store, &[])
 }

@@ -1,8 +1,9 @@
 //! Admission: how far a server thread is behind, and which calls it refuses so that the others need not wait.
 //!
 //! What waits does so in the sockets, unread, so its wait is reckoned: it came after the connection was last read to its end, and after
-//! the thread last found nothing to do. A burst is worked off. Where waits stay above the target, calls that would wait longer
-//! are refused, early and cheaply, for as long as there are any (after CoDel, Nichols and Jacobson 2012: a standing queue is what hurts).
+//! the thread last found nothing to do. A burst or a stall is worked off. Where waits stay above the target and the thread has no rest,
+//! calls that would wait longer are refused, early and cheaply, until it has (after CoDel, Nichols and Jacobson 2012: a standing
+//! queue is what hurts).
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -10,10 +11,11 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
-/// Waits may be above the target for so long before calls are refused.
+/// Waits may be above the target for so long before calls are refused,
 const PATIENCE: Duration = Duration::from_millis(50);
-/// Once no call has been refused for so long, there may be bursts again.
-const CALM: Duration = Duration::from_millis(500);
+/// and only for so long if some were refused not long before.
+const LITTLE_PATIENCE: Duration = Duration::from_millis(10);
+const NOT_LONG: Duration = Duration::from_secs(1);
 /// A wait of the thread that was shorter was none: what it waited for was there.
 const IDLE: Duration = Duration::from_micros(20);
 /// What it costs to refuse a call, as a part of what one costs that is answered: about.
@@ -54,6 +56,9 @@ impl Load {
     pub(super) fn woken(&self, now: Instant) {
         let mut state = self.state.lock();
         state.rested = now.duration_since(state.parked) > IDLE;
+        if state.rested {
+            state.admission.rested();
+        }
         state.woken = [state.woken[1], now];
     }
 
@@ -82,8 +87,9 @@ struct Admission {
     cost: f64,
     /// Since when waits have been above the target.
     behind_since: Option<Instant>,
-    /// Calls are refused until then.
-    refuse_until: Option<Instant>,
+    /// Calls that would wait longer than the target are refused.
+    refuses: bool,
+    last_refusal: Option<Instant>,
 }
 
 /// The calls of one turn, in the order in which they came.
@@ -116,23 +122,29 @@ impl Standing {
 
 impl Admission {
     fn new(target: Duration) -> Admission {
-        Admission { target: nanos(target), cost: 0.0, behind_since: None, refuse_until: None }
+        Admission { target: nanos(target), cost: 0.0, behind_since: None, refuses: false, last_refusal: None }
+    }
+
+    /// There was nothing to do: whatever waited has been worked off.
+    fn rested(&mut self) {
+        (self.behind_since, self.refuses) = (None, false);
     }
 
     fn turn(&mut self, now: Instant, waited: Duration, calls: usize) -> Turn {
         let (waited, cost) = (nanos(waited), self.cost);
         let behind = waited.max(calls as f64 * cost) > self.target;
         self.behind_since = behind.then(|| self.behind_since.unwrap_or(now));
-        if self.target > 0.0 && self.behind_since.is_some_and(|since| now.duration_since(since) >= PATIENCE) {
-            self.refuse_until = Some(now + CALM);
-        }
-        let bound = if self.refuse_until.is_some_and(|until| now < until) { self.target } else { f64::INFINITY };
+        let not_long = self.last_refusal.is_some_and(|at| now.duration_since(at) < NOT_LONG);
+        let patience = if not_long { LITTLE_PATIENCE } else { PATIENCE };
+        let standing = self.behind_since.is_some_and(|since| now.duration_since(since) >= patience);
+        self.refuses |= standing && self.target > 0.0;
+        let bound = if self.refuses { self.target } else { f64::INFINITY };
         Turn { began: now, waited, cost, bound, calls, seen: 0, admitted: 0, refused: 0 }
     }
 
     fn ended(&mut self, now: Instant, turn: &Turn) {
         if turn.refused > 0 {
-            self.refuse_until = Some(now + CALM);
+            self.last_refusal = Some(now);
         }
         let cost = nanos(now.duration_since(turn.began)) / turn.work().max(1.0);
         self.cost += if self.cost == 0.0 { cost } else { LEARN * (cost - self.cost) };
@@ -174,6 +186,7 @@ mod tests {
         while clock < 2e9 {
             let until = (clock / every) as u64;
             if until <= came {
+                admission.rested();
                 clock = (came + 1) as f64 * every + 1.0;
                 drained = clock - every.min(1_000.0); // it slept
                 continue;
