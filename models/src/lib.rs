@@ -7,6 +7,8 @@
 #![cfg_attr(test, allow(clippy::unwrap_used))] // in a test, a panic is the message
 
 mod graph;
+#[cfg(test)]
+mod made;
 pub mod manifest;
 pub mod matrix;
 pub mod model;
