@@ -5,6 +5,7 @@ mod crash;
 mod disorder;
 mod disorder_real;
 mod flink;
+mod handbook;
 mod harness;
 mod keeping;
 mod kernel;
