@@ -9,6 +9,7 @@ mod handbook;
 mod harness;
 mod keeping;
 mod kernel;
+mod models_command;
 mod push;
 mod real_transactions;
 mod score;

@@ -1,4 +1,9 @@
-//! A small client: one look-up by service or one score, with keys and request fields given as text, for the command line.
+//! A small client: one look-up by service or one score, with keys and request fields given as text, and the server's models, for the
+//! command line.
+
+mod models;
+
+pub use models::{ModelState, ModelStatus};
 
 use std::time::Duration;
 
@@ -284,6 +289,10 @@ pub fn value_of_text(text: &str, kind: Type) -> Option<Value> {
 
 fn refused(status: tonic::Status) -> ClientError {
     let reason = status.get_details_error_info().map(|info| info.reason).unwrap_or_default();
+    if status.code() == Code::Unimplemented && status.message().is_empty() {
+        let message = "the server does not answer such calls; those about models need `up --models DIR`".to_owned();
+        return ClientError::Refused { code: status.code(), reason, message };
+    }
     ClientError::Refused { code: status.code(), reason, message: status.message().to_owned() }
 }
 
