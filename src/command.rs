@@ -20,7 +20,7 @@ use crate::failure::Failure;
 /// What can be done.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// The whole story on one machine in a minute: events in, features out, a recount that must agree.
+    /// The whole story on one machine in a minute: events in, features and scores out, a recount that must agree.
     Demo(demo::Args),
     /// Validates a definition file and lists what it defines.
     Check(check::Args),

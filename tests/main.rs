@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod crash;
+mod demo;
 mod disorder;
 mod disorder_real;
 mod flink;
