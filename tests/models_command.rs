@@ -4,8 +4,9 @@ use std::process::{Command, Output};
 
 use serde_json::{Value, json};
 
-use crate::push::start_with;
-use crate::score::{copy, server};
+use crate::harness::real::{fraud_definitions, text};
+use crate::push::{start_defined, start_with};
+use crate::score::{copy, has_onnxruntime, root, server};
 
 fn models(address: &str, words: &[&str]) -> Output {
     let address = address.trim_start_matches("http://");
@@ -92,4 +93,23 @@ fn what_cannot_be_done_is_told_as_elsewhere() {
     assert_eq!(refused("nowhere", &[]).0, Some(2), "an address is the caller's to put right");
     assert_eq!(refused(&running.address, &["load", "fraud", "newest"]).0, Some(2));
     assert_eq!(refused(&running.address, &["label", "fraud", "stable"]).0, Some(2), "a version is missing");
+}
+
+#[test]
+fn a_service_with_its_columns_in_another_order_is_not_the_models() {
+    if !has_onnxruntime() {
+        return;
+    }
+    let home = tempfile::tempdir().expect("a directory");
+    let (definitions, models) = (home.path().join("floodmark.yaml"), home.path().join("models"));
+    let example = fraud_definitions();
+    assert!(example.contains("[customer_spend.*, terminal_risk.*]"));
+    let turned = example.replace("[customer_spend.*, terminal_risk.*]", "[terminal_risk.*, customer_spend.*]");
+    std::fs::write(&definitions, turned).expect("a file");
+    copy(&root().join("examples/fraud/models/fraud/1"), &models.join("fraud/1"));
+    let running = start_defined(&definitions, &home.path().join("store"), &["--models", &text(&models)]);
+    let list = told(&running.address, &[]);
+    assert_eq!(states(&list), [(1, "UNAVAILABLE", json!([]))]);
+    let reason = list[0]["reason"].as_str().expect("a reason");
+    assert!(reason.starts_with("model fraud version 1 refused at step features: expected columns_id "), "{reason}");
 }

@@ -33,7 +33,7 @@ pub(crate) fn has_onnxruntime() -> bool {
     false
 }
 
-fn root() -> &'static Path {
+pub(crate) fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 

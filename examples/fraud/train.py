@@ -30,6 +30,7 @@ import onnxruntime
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+from onnx import helper
 from skl2onnx import convert_sklearn
 from skl2onnx.common.data_types import FloatTensorType
 from sklearn.ensemble import GradientBoostingClassifier
@@ -162,6 +163,8 @@ def export(model):
     # Plain tensors out: a ZipMap would make a map of each row.
     options = {id(model): {"zipmap": False}}
     exported = convert_sklearn(model, name="fraud", initial_types=tensor, options=options, target_opset=OPSETS)
+    # So that a manifest with the inputs in another order is refused.
+    helper.set_model_props(exported, {"floodmark.columns": json.dumps(list(INPUTS))})
     # They come out of a set, in any order.
     opsets = sorted(exported.opset_import, key=lambda opset: opset.domain)
     del exported.opset_import[:]

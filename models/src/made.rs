@@ -23,8 +23,9 @@ use maker::{Made, made};
 const OF_SKLEARN: [&str; 5] = ["random_forest", "extra_trees", "gradient_boosting", "logistic_regression", "scaler_pipeline"];
 /// The others; `_nan` are those that are given NaN for what is missing.
 const OTHERS: [&str; 6] = ["mlp", "xgboost", "xgboost_nan", "lightgbm", "lightgbm_nan", "hand_made"];
-/// What is broken, and the step that sees it. Columns in another order have another columns_id.
-const BROKEN: [(&str, &str); 13] = [
+/// What is broken, and the step that sees it. A service with its columns in another order has another columns_id (`other_columns`); a
+/// manifest with them in another order is not that of its model (`wrong_order`).
+const BROKEN: [(&str, &str); 14] = [
     ("custom_domain", "file"),
     ("external_data", "file"),
     ("golden_mismatch", "golden"),
@@ -36,6 +37,7 @@ const BROKEN: [(&str, &str); 13] = [
     ("truncated", "file"),
     ("unknown_key", "manifest"),
     ("unknown_operator", "session"),
+    ("wrong_order", "inputs"),
     ("wrong_type", "inputs"),
     ("wrong_width", "inputs"),
 ];
