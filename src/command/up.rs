@@ -15,7 +15,7 @@ use floodmark_ingest::replay::Input;
 use floodmark_ingest::writer::{self, Handle, WriterError};
 use floodmark_models::model::Settings as ModelSettings;
 use floodmark_models::registry::Registry;
-use floodmark_models::repository::Repository;
+use floodmark_models::repository::{Policy, Repository};
 use floodmark_serving::score::Scores;
 use floodmark_serving::server::{Calls, Drained, Server, ServerSettings};
 use floodmark_serving::service::Features;
@@ -50,15 +50,21 @@ pub(crate) struct Args {
     /// Where to answer gRPC; port 0 picks a free one.
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:7070")]
     listen: SocketAddr,
-    /// A repository of ONNX models, NAME/VERSION/model.onnx: the newest version of each is loaded and scores.
+    /// A repository of ONNX models, NAME/VERSION/model.onnx.
     #[arg(long, value_name = "DIR")]
     models: Option<PathBuf>,
+    /// Which versions of each model to load beside those with labels: latest, latest:N, all, or numbers such as 1,4.
+    #[arg(long, value_name = "VERSIONS", default_value = "latest", requires = "models")]
+    model_versions: Policy,
     /// The ONNX Runtime library; looked for in the usual places if not said.
     #[arg(long, value_name = "FILE", requires = "models")]
     onnxruntime: Option<PathBuf>,
     /// Threads that serve; all cores if not said.
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..))]
     threads: Option<u16>,
+    /// Where look-ups and scores keep waiting longer than this, those that would are refused; 0 lets them wait.
+    #[arg(long, value_name = "MILLISECONDS", default_value_t = 3)]
+    longest_wait: u64,
     /// When told to end, goes on accepting for so many seconds with health at NOT_SERVING, for load balancers.
     #[arg(long, value_name = "SECONDS", default_value_t = 0)]
     linger: u64,
@@ -79,6 +85,7 @@ pub(crate) fn run(args: &Args, json: bool) -> Result<(), Failure> {
         settings.services.extend(Scores::NAMES.map(str::to_owned));
     }
     settings.threads = args.threads.map_or(settings.threads, usize::from);
+    settings.longest_wait = Duration::from_millis(args.longest_wait);
     settings.linger = Duration::from_secs(args.linger);
     // The port is taken first: if it is in use, no store need be made and no file read to learn it.
     let server = Server::bind(settings).map_err(|error| Failure::failed(format!("cannot listen: {error}. address={}", args.listen)))?;
@@ -90,7 +97,8 @@ pub(crate) fn run(args: &Args, json: bool) -> Result<(), Failure> {
     }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let (handle, writer) = writer::spawn(store.clone());
-    let models = args.models.as_ref().map(|directory| load_models(&store, directory, args.onnxruntime.clone()));
+    let models =
+        args.models.as_ref().map(|directory| load_models(&store, directory, args.onnxruntime.clone(), &args.model_versions)).transpose()?;
     let drained = runtime.block_on(serve(server, store, models, handle, writer, json))?;
     match drained {
         Drained::InTime => Ok(()),
@@ -127,16 +135,22 @@ pub(super) fn calls(store: &Arc<Store>, models: Option<&Arc<Registry>>, handle: 
     }
 }
 
-/// Loads the newest version of each model. One that is refused is told and does not serve; features are served all the same.
-pub(super) fn load_models(store: &Arc<Store>, directory: &Path, library: Option<PathBuf>) -> Arc<Registry> {
+/// Loads versions of each model. One that is refused is told and does not serve; features are served all the same.
+pub(super) fn load_models(
+    store: &Arc<Store>,
+    directory: &Path,
+    library: Option<PathBuf>,
+    versions: &Policy,
+) -> Result<Arc<Registry>, Failure> {
     let registry = Arc::new(Registry::new(Repository::new(directory), library, ModelSettings::default()));
-    for (model, loaded) in Scores::new(store.clone(), registry.clone()).load_all() {
+    let loaded = Scores::new(store.clone(), registry.clone()).load_all(versions).map_err(|error| Failure::failed(error.to_string()))?;
+    for (model, (version, loaded)) in loaded.iter().flat_map(|(model, tried)| tried.iter().map(move |tried| (model, tried))) {
         match loaded {
-            Ok(version) => eprintln!("model is ready. model={model} version={version}"),
-            Err(error) => eprintln!("warning: model is not served. model={model}: {error}"),
+            Ok(_) => eprintln!("model is ready. model={model} version={version}"),
+            Err(error) => eprintln!("warning: model is not served. model={model} version={version}: {error}"),
         }
     }
-    registry
+    Ok(registry)
 }
 
 async fn serve(

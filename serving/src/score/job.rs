@@ -3,8 +3,10 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use floodmark_models::compare::Beside;
 use floodmark_models::matrix::{Input, InputError, Matrix};
 use floodmark_models::model::{Model, ScoreError};
+use floodmark_models::registry::Registry;
 use floodmark_proto::v1;
 use tonic::Status;
 
@@ -14,6 +16,7 @@ use crate::refusal::Refusal;
 pub(super) struct Job {
     pub(super) response: v1::ScoreResponse,
     parts: Vec<Part>,
+    beside: Vec<BesidePart>,
     /// For each row of the response, its part.
     part_of_row: Vec<usize>,
     began: Instant,
@@ -27,15 +30,26 @@ struct Part {
     scores: Vec<f64>,
 }
 
+/// The rows of a job that a model scores beside the one that answers, for comparison.
+struct BesidePart {
+    answering: Arc<Model>,
+    beside: Arc<Model>,
+    matrix: Matrix,
+    /// Positions in the response.
+    rows: Vec<usize>,
+    /// Rows that the other model cannot be given.
+    left_out: u64,
+}
+
 impl Job {
-    pub(super) fn new(request: &v1::ScoreRequest, began: Instant) -> Job {
+    pub(super) fn new(request: &v1::ScoreRequest, rows: usize, began: Instant) -> Job {
         let response = v1::ScoreResponse {
             model: request.model.clone(),
             request_id: request.request_id.clone(),
-            rows: Vec::with_capacity(request.rows.len()),
+            rows: Vec::with_capacity(rows),
             ..v1::ScoreResponse::default()
         };
-        Job { response, parts: Vec::new(), part_of_row: Vec::with_capacity(request.rows.len()), began, ready: began }
+        Job { response, parts: Vec::new(), beside: Vec::new(), part_of_row: Vec::with_capacity(rows), began, ready: began }
     }
 
     /// Adds a row for a model; says how many of its inputs were missing.
@@ -49,11 +63,27 @@ impl Job {
         Ok(missing)
     }
 
+    /// Gives the row that was pushed last to another version as well, if that takes it.
+    pub(super) fn push_beside<'a>(&mut self, answering: &Arc<Model>, beside: &Arc<Model>, input: impl FnMut(usize) -> Input<'a>) {
+        let same = |part: &BesidePart| Arc::ptr_eq(&part.answering, answering) && Arc::ptr_eq(&part.beside, beside);
+        let at = self.beside.iter().position(same).unwrap_or_else(|| {
+            let (answering, beside, matrix) = (answering.clone(), beside.clone(), beside.matrix());
+            self.beside.push(BesidePart { answering, beside, matrix, rows: Vec::new(), left_out: 0 });
+            self.beside.len() - 1
+        });
+        let part = &mut self.beside[at];
+        let same_service = beside.signature().service == answering.signature().service;
+        match same_service && part.matrix.push(input).is_ok() {
+            true => part.rows.push(self.part_of_row.len() - 1),
+            false => part.left_out += 1,
+        }
+    }
+
     pub(super) fn looked_up(&mut self) {
         self.ready = Instant::now();
     }
 
-    fn finish(mut self, run: Run) -> v1::ScoreResponse {
+    fn finish(mut self, run: Run, models: &Registry) -> v1::ScoreResponse {
         let mut next = vec![0; self.parts.len()];
         for (row, part) in self.response.rows.iter_mut().zip(&self.part_of_row) {
             row.score = self.parts[*part].scores[next[*part]];
@@ -65,6 +95,11 @@ impl Job {
             model_nanos: nanos(run.began, run.ended),
             batch_rows: run.rows as u32,
         });
+        for part in self.beside {
+            let scores = part.rows.iter().map(|row| self.response.rows[*row].score).collect();
+            let BesidePart { answering, beside, matrix, left_out, .. } = part;
+            models.compare(Beside { answered: answering, beside, rows: matrix, scores, left_out });
+        }
         self.response
     }
 }
@@ -82,7 +117,7 @@ fn nanos(from: Instant, to: Instant) -> u64 {
 }
 
 /// Scores jobs, each answered for itself: a row that a model has no score for fails its own job only.
-pub(super) fn run_together(mut jobs: Vec<Job>) -> Vec<Result<v1::ScoreResponse, Status>> {
+pub(super) fn run_together(mut jobs: Vec<Job>, models: &Registry) -> Vec<Result<v1::ScoreResponse, Status>> {
     let (began, rows) = (Instant::now(), jobs.iter().map(|job| job.part_of_row.len()).sum());
     let mut failed: Vec<Option<ScoreError>> = jobs.iter().map(|_| None).collect();
     for model in models_of(&jobs) {
@@ -90,7 +125,7 @@ pub(super) fn run_together(mut jobs: Vec<Job>) -> Vec<Result<v1::ScoreResponse, 
     }
     let run = Run { began, ended: Instant::now(), rows };
     let answer = |(job, failed): (Job, Option<ScoreError>)| match failed {
-        None => Ok(job.finish(run)),
+        None => Ok(job.finish(run, models)),
         Some(error) => Err(Refusal::Score(error).into()),
     };
     jobs.into_iter().zip(failed).map(answer).collect()
