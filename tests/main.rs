@@ -2,12 +2,15 @@
 #![allow(clippy::unwrap_used)]
 
 mod crash;
+mod demo;
 mod disorder;
 mod disorder_real;
 mod flink;
+mod handbook;
 mod harness;
 mod keeping;
 mod kernel;
+mod models_command;
 mod push;
 mod real_transactions;
 mod score;

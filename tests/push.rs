@@ -39,7 +39,10 @@ fn start(store: &Path) -> Running {
 }
 
 pub(crate) fn start_with(store: &Path, more: &[&str]) -> Running {
-    let definitions = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/fraud/floodmark.yaml");
+    start_defined(&Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/fraud/floodmark.yaml"), store, more)
+}
+
+pub(crate) fn start_defined(definitions: &Path, store: &Path, more: &[&str]) -> Running {
     let mut child = Command::new(env!("CARGO_BIN_EXE_floodmark"))
         .args(["up", "--listen", "127.0.0.1:0", "--json", "--definitions"])
         .arg(definitions)

@@ -8,6 +8,8 @@
 
 pub mod compare;
 mod graph;
+#[cfg(test)]
+mod made;
 pub mod manifest;
 pub mod matrix;
 pub mod model;

@@ -153,6 +153,4 @@ impl Model {
 }
 
 #[cfg(test)]
-mod made;
-#[cfg(test)]
 mod tests;
