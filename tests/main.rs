@@ -8,6 +8,7 @@ mod disorder_real;
 mod flink;
 mod handbook;
 mod harness;
+mod http;
 mod keeping;
 mod kernel;
 mod models_command;

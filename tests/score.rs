@@ -14,12 +14,17 @@ use crate::push::{MINUTE, Running, START, push, request, start_with, transaction
 
 /// A repository with version 1 of the example's model, and a server that scores with it; `None` without ONNX Runtime.
 pub(crate) fn server(home: &Path) -> Option<(Running, PathBuf)> {
+    server_with(home, &[])
+}
+
+/// The same with more options.
+pub(crate) fn server_with(home: &Path, more: &[&str]) -> Option<(Running, PathBuf)> {
     if !has_onnxruntime() {
         return None;
     }
     let models = home.join("models");
     copy(&root().join("examples/fraud/models/fraud/1"), &models.join("fraud/1"));
-    let running = start_with(&home.join("store"), &["--models", models.to_str().expect("text")]);
+    let running = start_with(&home.join("store"), &[&["--models", models.to_str().expect("text")], more].concat());
     Some((running, models))
 }
 

@@ -18,5 +18,6 @@ pub mod repository;
 pub mod runtime;
 mod sessions;
 pub mod signature;
+pub mod stats;
 #[cfg(test)]
 mod testing;

@@ -13,6 +13,7 @@ pub use refused::{Refused, Step};
 use crate::matrix::Matrix;
 use crate::sessions::Sessions;
 use crate::signature::Signature;
+use crate::stats::{Scored, Stats};
 
 /// A version that serves.
 #[derive(Debug)]
@@ -26,6 +27,7 @@ pub struct Model {
     row_time: Duration,
     runs: AtomicU64,
     errors: AtomicU64,
+    stats: Stats,
 }
 
 /// How models are loaded.
@@ -119,6 +121,11 @@ impl Model {
         self.errors.load(Ordering::Relaxed)
     }
 
+    /// What it has scored.
+    pub fn scored(&self) -> Scored {
+        self.stats.read()
+    }
+
     /// No rows yet, in the form that this model takes.
     pub fn matrix(&self) -> Matrix {
         Matrix::new(Arc::clone(&self.signature))
@@ -129,9 +136,12 @@ impl Model {
         scores.clear();
         self.runs.fetch_add(1, Ordering::Relaxed);
         let scored = self.run(rows, scores);
-        if scored.is_err() {
-            self.errors.fetch_add(1, Ordering::Relaxed);
-            scores.clear();
+        match scored {
+            Ok(()) => self.stats.take(rows, scores),
+            Err(_) => {
+                self.errors.fetch_add(1, Ordering::Relaxed);
+                scores.clear();
+            }
         }
         scored
     }

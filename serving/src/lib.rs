@@ -6,6 +6,8 @@
 mod asked;
 pub mod client;
 mod deadline;
+pub mod http;
+pub mod metrics;
 mod places;
 mod plan;
 mod refusal;

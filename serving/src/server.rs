@@ -7,6 +7,7 @@ mod admission;
 mod calls;
 mod conversation;
 mod lanes;
+mod routed;
 mod unary;
 
 use std::future::Future;
@@ -31,6 +32,7 @@ use self::admission::Load;
 pub use self::calls::{Calls, Framed, Outcome, UnaryMethod};
 use self::conversation::converse;
 use self::lanes::Arrived;
+use crate::metrics::calls::Counts;
 
 /// Connections that wait to be accepted.
 const BACKLOG: i32 = 1024;
@@ -58,6 +60,8 @@ pub struct ServerSettings {
     pub longest_wait: Duration,
     /// How many were refused.
     pub refused: Arc<AtomicU64>,
+    /// Where calls are counted.
+    pub counts: Arc<Counts>,
 }
 
 impl ServerSettings {
@@ -74,6 +78,7 @@ impl ServerSettings {
             drain: Duration::from_secs(10),
             longest_wait: Duration::from_millis(3),
             refused: Arc::default(),
+            counts: Arc::default(),
         }
     }
 }
@@ -85,6 +90,13 @@ pub enum Drained {
     InTime,
     /// Some had not when the time was up.
     CutShort,
+}
+
+impl Drained {
+    /// How two that ended together have ended.
+    pub fn and(self, other: Drained) -> Drained {
+        if self == Drained::InTime { other } else { self }
+    }
 }
 
 /// Why a server ended by itself.
@@ -112,12 +124,7 @@ pub struct Server {
 impl Server {
     /// Takes the port.
     pub fn bind(settings: ServerSettings) -> io::Result<Server> {
-        let socket = Socket::new(Domain::for_address(settings.listen), socket2::Type::STREAM, Some(Protocol::TCP))?;
-        socket.set_reuse_address(true)?; // a restart need not wait for old connections to be forgotten
-        socket.set_nonblocking(true)?;
-        socket.bind(&settings.listen.into())?;
-        socket.listen(BACKLOG)?;
-        let listener = std::net::TcpListener::from(socket);
+        let listener = listen(settings.listen)?;
         let address = listener.local_addr()?;
         Ok(Server { settings, listener, address })
     }
@@ -148,7 +155,7 @@ impl Server {
             let (settings, extras, make_calls) = (settings.clone(), extras.clone(), make_calls.clone());
             let (stopped, end) = (stopped.clone(), end.clone());
             thread::Builder::new().name(format!("serve-{at}")).spawn(move || {
-                let run = || run(arrivals, &settings, || make_calls().map_routes(extras).prepare(), stopped);
+                let run = || run(arrivals, &settings, || make_calls().map_routes(extras).prepare(settings.counts.lane("grpc")), stopped);
                 let ended = catch_unwind(AssertUnwindSafe(run)).unwrap_or(Err(ServeError::ThreadDied));
                 let _ = end.send(ended); // nobody listens if the server's future was dropped
             })?;
@@ -174,12 +181,21 @@ impl Server {
         while let Some(ended) = ends.recv().await {
             drained = match (drained, ended) {
                 (Err(first), _) | (Ok(_), Err(first)) => Err(first),
-                (Ok(Drained::InTime), Ok(Drained::InTime)) => Ok(Drained::InTime),
-                (Ok(_), Ok(_)) => Ok(Drained::CutShort),
+                (Ok(before), Ok(ended)) => Ok(before.and(ended)),
             };
         }
         drained
     }
+}
+
+/// A listener that does not block.
+pub(crate) fn listen(address: SocketAddr) -> io::Result<std::net::TcpListener> {
+    let socket = Socket::new(Domain::for_address(address), socket2::Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_reuse_address(true)?; // a restart need not wait for old connections to be forgotten
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    Ok(socket.into())
 }
 
 /// One thread's life, from its first connection to the end of its drain.

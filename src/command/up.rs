@@ -16,13 +16,16 @@ use floodmark_ingest::writer::{self, Handle, WriterError};
 use floodmark_models::model::Settings as ModelSettings;
 use floodmark_models::registry::Registry;
 use floodmark_models::repository::{Policy, Repository};
+use floodmark_serving::http::{Calls as JsonCalls, Handler, Health, HttpServer, HttpSettings, HttpThread};
+use floodmark_serving::metrics::Metrics;
+use floodmark_serving::metrics::calls::Counts;
 use floodmark_serving::score::Scores;
 use floodmark_serving::server::{Calls, Drained, Server, ServerSettings};
 use floodmark_serving::service::Features;
 use floodmark_store::Store;
 use serde::Serialize;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 
 use super::replay;
 use crate::failure::Failure;
@@ -50,6 +53,9 @@ pub(crate) struct Args {
     /// Where to answer gRPC; port 0 picks a free one.
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:7070")]
     listen: SocketAddr,
+    /// Where to answer HTTP: the same calls in JSON, probes and metrics; port 0 picks a free one. Off if not said.
+    #[arg(long, value_name = "ADDR")]
+    http: Option<SocketAddr>,
     /// A repository of ONNX models, NAME/VERSION/model.onnx.
     #[arg(long, value_name = "DIR")]
     models: Option<PathBuf>,
@@ -77,6 +83,8 @@ pub(crate) struct Args {
 #[derive(Serialize)]
 struct Addresses {
     grpc: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    http: Option<String>,
 }
 
 pub(crate) fn run(args: &Args, json: bool) -> Result<(), Failure> {
@@ -87,8 +95,10 @@ pub(crate) fn run(args: &Args, json: bool) -> Result<(), Failure> {
     settings.threads = args.threads.map_or(settings.threads, usize::from);
     settings.longest_wait = Duration::from_millis(args.longest_wait);
     settings.linger = Duration::from_secs(args.linger);
+    let counts = settings.counts.clone();
     // The port is taken first: if it is in use, no store need be made and no file read to learn it.
     let server = Server::bind(settings).map_err(|error| Failure::failed(format!("cannot listen: {error}. address={}", args.listen)))?;
+    let http = args.http.map(|listen| bind_http(listen, args.linger, &counts)).transpose()?;
     let store = args.store.open()?;
     let files: Vec<Input> = args.inputs.iter().filter(|input| !is_push(input)).cloned().collect();
     known_sources(&store, &args.inputs)?;
@@ -99,11 +109,17 @@ pub(crate) fn run(args: &Args, json: bool) -> Result<(), Failure> {
     let (handle, writer) = writer::spawn(store.clone());
     let models =
         args.models.as_ref().map(|directory| load_models(&store, directory, args.onnxruntime.clone(), &args.model_versions)).transpose()?;
-    let drained = runtime.block_on(serve(server, store, models, handle, writer, json))?;
+    let drained = runtime.block_on(serve(server, http, store, models, handle, writer, json))?;
     match drained {
         Drained::InTime => Ok(()),
         Drained::CutShort => Err(Failure::failed("some calls were cut short: they took longer than the drain allows")),
     }
+}
+
+fn bind_http(listen: SocketAddr, linger: u64, counts: &Arc<Counts>) -> Result<HttpServer, Failure> {
+    let (linger, counts) = (Duration::from_secs(linger), counts.clone());
+    let settings = HttpSettings { max_body_bytes: MAX_REQUEST, linger, counts, ..HttpSettings::at(listen) };
+    HttpServer::bind(settings).map_err(|error| Failure::failed(format!("cannot listen: {error}. address={listen}")))
 }
 
 fn is_push(input: &Input) -> bool {
@@ -153,8 +169,24 @@ pub(super) fn load_models(
     Ok(registry)
 }
 
+/// What the HTTP port answers: handlers that are asked in turn.
+fn handlers(
+    store: &Arc<Store>,
+    models: Option<&Arc<Registry>>,
+    leaving: &watch::Receiver<bool>,
+    counts: &Arc<Counts>,
+) -> Result<Vec<Arc<dyn Handler>>, Failure> {
+    let scores = models.map(|models| Arc::new(Scores::new(store.clone(), models.clone())));
+    let calls = JsonCalls::new(Features::new(store.clone()), scores, counts).map_err(|status| Failure::failed(status.message()))?;
+    // Counters that are kept elsewhere come here, each with its entry in the catalog of metrics.
+    let counters = Vec::new();
+    let metrics = Metrics::new(store.clone(), models.cloned(), counts.clone(), counters);
+    Ok(vec![Arc::new(Health::new(leaving.clone(), models.cloned())), Arc::new(metrics), Arc::new(calls)])
+}
+
 async fn serve(
     server: Server,
+    http: Option<HttpServer>,
     store: Arc<Store>,
     models: Option<Arc<Registry>>,
     handle: Handle,
@@ -162,8 +194,16 @@ async fn serve(
     json: bool,
 ) -> Result<Drained, Failure> {
     let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
-    let address = server.local_addr();
-    let mut written = watch(writer);
+    let addresses = Addresses { grpc: server.local_addr().to_string(), http: http.as_ref().map(|http| http.local_addr().to_string()) };
+    let mut written = watch_writer(writer);
+    let (leave, leaving) = watch::channel(false);
+    let mut http = match http {
+        Some(http) => {
+            let handlers = handlers(&store, models.as_ref(), &leaving, http.counts())?;
+            Some(http.start(handlers, leaving)?)
+        }
+        None => None,
+    };
     let make_calls = {
         let handle = handle.clone();
         move || calls(&store, models.as_ref(), &handle)
@@ -174,23 +214,37 @@ async fn serve(
             _ = terminate.recv() => {}
             // The writer has died: nothing pushed would be kept, so nothing is served either.
             () = written.ended() => {}
+            () = ended(&mut http) => {}
         }
+        let _ = leave.send(true); // the HTTP port, if it is there
         handle.stop_taking();
     };
     // The server's first turn starts its threads; then it answers, and that is said.
-    let (drained, announced) = tokio::join!(biased; server.serve(make_calls, until_told), async { announce(address, json) });
+    let (drained, announced) = tokio::join!(biased; server.serve(make_calls, until_told), async { announce(&addresses, json) });
     // Nobody may be waiting for the first line: that is no reason to have stopped.
     let _ = announced;
     handle.close();
     written.result().await?;
-    Ok(drained?)
+    match (drained?, http) {
+        (drained, None) => Ok(drained),
+        (drained, Some(http)) => Ok(drained.and(http.result().await?)),
+    }
 }
 
-fn announce(address: SocketAddr, json: bool) -> io::Result<()> {
+/// The HTTP port has ended by itself; never if there is none.
+async fn ended(http: &mut Option<HttpThread>) {
+    match http {
+        Some(http) => http.ended().await,
+        None => std::future::pending().await,
+    }
+}
+
+fn announce(addresses: &Addresses, json: bool) -> io::Result<()> {
     let mut out = stdout();
-    match json {
-        true => json_line(&mut out, &Addresses { grpc: address.to_string() })?,
-        false => writeln!(out, "floodmark answers gRPC on {address}; stop it with Ctrl-C.")?,
+    match (json, &addresses.http) {
+        (true, _) => json_line(&mut out, addresses)?,
+        (false, None) => writeln!(out, "floodmark answers gRPC on {}; stop it with Ctrl-C.", addresses.grpc)?,
+        (false, Some(http)) => writeln!(out, "floodmark answers gRPC on {}, HTTP on {http}; stop it with Ctrl-C.", addresses.grpc)?,
     }
     out.flush()
 }
@@ -201,7 +255,7 @@ struct Written {
     result: Option<Result<(), Failure>>,
 }
 
-fn watch(writer: JoinHandle<Result<(), WriterError>>) -> Written {
+fn watch_writer(writer: JoinHandle<Result<(), WriterError>>) -> Written {
     let (tell, ended) = oneshot::channel();
     std::thread::spawn(move || {
         let result = match writer.join() {

@@ -18,6 +18,7 @@ use crate::matrix::{Input, Matrix};
 use crate::runtime::Runtime;
 use crate::sessions::Sessions;
 use crate::signature::{Services, Signature};
+use crate::stats::Stats;
 
 mod fit;
 
@@ -69,10 +70,11 @@ fn load(
         row_time: Duration::ZERO,
         runs: AtomicU64::new(0),
         errors: AtomicU64::new(0),
+        stats: Stats::default(),
     };
     check_golden(&model, &golden)?;
     model.row_time = warm_up(&model, &first, settings.warm_up_runs)?;
-    (model.runs, model.errors) = (AtomicU64::new(0), AtomicU64::new(0));
+    (model.runs, model.errors, model.stats) = (AtomicU64::new(0), AtomicU64::new(0), Stats::default());
     Ok(model)
 }
 

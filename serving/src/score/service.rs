@@ -101,7 +101,8 @@ impl Scores {
         versions.into_iter().max().ok_or_else(|| Refusal::Model(none()))
     }
 
-    fn infos(&self) -> Vec<v1::ModelInfo> {
+    /// Every version of every model.
+    pub(crate) fn infos(&self) -> Vec<v1::ModelInfo> {
         let differences = self.models.differences();
         self.models.list().into_iter().map(|status| self.info_of(status, &differences)).collect()
     }

@@ -28,9 +28,11 @@ use tonic::body::Body;
 use tonic::codegen::Service as _;
 
 use super::admission::{Load, Standing};
-use super::calls::{Calls, UnaryMethod};
+use super::calls::{Calls, Unary};
+use super::routed::{RoutedCall, RoutedReply};
 use super::unary::{Reply, UnaryCall};
-use crate::deadline::{InTime, timeout, within};
+use crate::deadline::{timeout, within};
+use crate::metrics::calls::Watched;
 
 /// A call that has been read and not been run.
 type Waiting = Pin<Box<dyn Future<Output = ()> + Send>>;
@@ -152,15 +154,20 @@ impl hyper::service::Service<Request<Incoming>> for Dispatch {
 
     fn call(&self, request: Request<Incoming>) -> Call {
         match self.calls.unary(request.uri().path()) {
-            Some(method) if is_plain(&request) => Call::Unary(unary(method, request)),
-            _ => Call::Routed(Box::new(within(timeout(request.headers()), self.calls.routes.clone().call(request.map(Body::new))))),
+            Some(unary) if is_plain(&request) => Call::Unary(call(unary, self.calls.begin_unary(unary), request)),
+            _ => Call::Routed(Box::new(routed(&self.calls, request))),
         }
     }
 }
 
-fn unary(method: &Arc<dyn UnaryMethod>, request: Request<Incoming>) -> UnaryCall {
+fn call(unary: &Unary, watched: Watched, request: Request<Incoming>) -> UnaryCall {
     let deadline = timeout(request.headers());
-    UnaryCall::new(method.clone(), request.into_body(), deadline)
+    UnaryCall::new(unary.method.clone(), watched, request.into_body(), deadline)
+}
+
+fn routed(calls: &Calls, request: Request<Incoming>) -> RoutedCall {
+    let watched = calls.begin(request.uri().path());
+    RoutedCall::new(within(timeout(request.headers()), calls.routes.clone().call(request.map(Body::new))), watched)
 }
 
 /// Whether a call is as the unary path takes it; the rest is tonic's to answer or refuse.
@@ -175,7 +182,7 @@ fn is_plain(request: &Request<Incoming>) -> bool {
 /// A call under way; small, as it is moved a few times before it runs.
 enum Call {
     Unary(UnaryCall),
-    Routed(Box<InTime>),
+    Routed(Box<RoutedCall>),
 }
 
 impl Future for Call {
@@ -192,7 +199,7 @@ impl Future for Call {
 /// The body of an answer.
 enum Answer {
     Unary(Reply),
-    Routed(Body),
+    Routed(RoutedReply),
 }
 
 impl http_body::Body for Answer {
@@ -202,21 +209,21 @@ impl http_body::Body for Answer {
     fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
         match &mut *self {
             Answer::Unary(reply) => Poll::Ready(reply.next().map(Ok)),
-            Answer::Routed(body) => Pin::new(body).poll_frame(context),
+            Answer::Routed(reply) => reply.poll_frame(context),
         }
     }
 
     fn is_end_stream(&self) -> bool {
         match self {
             Answer::Unary(reply) => reply.is_over(),
-            Answer::Routed(body) => body.is_end_stream(),
+            Answer::Routed(reply) => reply.is_over(),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match self {
             Answer::Unary(_) => SizeHint::default(),
-            Answer::Routed(body) => body.size_hint(),
+            Answer::Routed(reply) => reply.size_hint(),
         }
     }
 }

@@ -20,10 +20,12 @@ use super::calls::{Framed, Outcome, PREFIX, UnaryMethod};
 use super::conversation::{in_turn, standing};
 use crate::deadline::deadline_exceeded;
 use crate::refusal::DOMAIN;
+use crate::metrics::calls::Watched;
 
 /// A call under way.
 pub(super) struct UnaryCall {
     method: Arc<dyn UnaryMethod>,
+    watched: Watched,
     body: Incoming,
     received: Received,
     later: Option<Pin<Box<dyn Future<Output = Result<Framed, Status>> + Send>>>,
@@ -44,9 +46,9 @@ enum Deadline {
 }
 
 impl UnaryCall {
-    pub(super) fn new(method: Arc<dyn UnaryMethod>, body: Incoming, deadline: Option<Duration>) -> UnaryCall {
+    pub(super) fn new(method: Arc<dyn UnaryMethod>, watched: Watched, body: Incoming, deadline: Option<Duration>) -> UnaryCall {
         let deadline = deadline.map_or(Deadline::None, Deadline::After);
-        UnaryCall { method, body, received: Received::One(Bytes::new()), later: None, deadline }
+        UnaryCall { method, watched, body, received: Received::One(Bytes::new()), later: None, deadline }
     }
 
     fn poll_answer(&mut self, context: &mut Context<'_>) -> Poll<Result<Framed, Status>> {
@@ -87,10 +89,12 @@ impl Future for UnaryCall {
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Response<Reply>> {
         let answer = self.poll_answer(context);
-        match answer {
-            Poll::Ready(answer) => Poll::Ready(response(answer)),
-            Poll::Pending => self.deadline.poll(context).map(|()| response(Err(deadline_exceeded()))),
-        }
+        let answer = match answer {
+            Poll::Ready(answer) => answer,
+            Poll::Pending => Err(ready!(self.deadline.poll(context).map(|()| deadline_exceeded()))),
+        };
+        self.watched.end(answer.as_ref().map_or_else(Status::code, |_| Code::Ok));
+        Poll::Ready(response(answer))
     }
 }
 
