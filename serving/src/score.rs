@@ -4,7 +4,7 @@
 //! comes alone is scored alone, at once.
 
 mod binding;
-mod job;
+pub(crate) mod job;
 mod service;
 
 use std::sync::Arc;
@@ -59,8 +59,8 @@ impl Scores {
     }
 
     /// Adds all that the services answer, scores on the short way. A request of more bytes is refused.
-    pub fn add_to(self, calls: Calls, max_request_bytes: usize) -> Calls {
-        let shared = Arc::new(self);
+    pub fn add_to(self: Arc<Self>, calls: Calls, max_request_bytes: usize) -> Calls {
+        let shared = self;
         let score = ScoreServiceServer::from_arc(shared.clone()).max_decoding_message_size(max_request_bytes);
         let models = ModelServiceServer::from_arc(shared.clone());
         let method = Score { shared, max_request_bytes, waiting: Mutex::default() };
@@ -68,7 +68,7 @@ impl Scores {
     }
 
     /// Looks up the rows of a request and makes them inputs.
-    fn prepare(&self, request: &v1::ScoreRequest) -> Result<Job, Refusal> {
+    pub(crate) fn prepare(&self, request: &v1::ScoreRequest) -> Result<Job, Refusal> {
         let selection = selection(&request.model_version)?;
         let lead = self.models.pick(&request.model, selection).map_err(Refusal::Model)?;
         let plan = self.plan_of(&lead)?;
@@ -143,7 +143,11 @@ impl Scores {
         Ok(())
     }
 
-    fn plan_of(&self, model: &Model) -> Result<&Plan, Refusal> {
+    pub(crate) fn models(&self) -> &Arc<Registry> {
+        &self.models
+    }
+
+    pub(crate) fn plan_of(&self, model: &Model) -> Result<&Plan, Refusal> {
         self.plans.service(&model.signature().service)
     }
 
@@ -155,7 +159,7 @@ impl Scores {
 }
 
 /// What a request's `model_version` means.
-fn selection(text: &str) -> Result<Selection<'_>, Refusal> {
+pub(crate) fn selection(text: &str) -> Result<Selection<'_>, Refusal> {
     match (text, text.strip_prefix('@')) {
         ("", _) => Ok(Selection::Default),
         (_, Some(label)) => Ok(Selection::Label(label)),

@@ -16,6 +16,7 @@ use floodmark_ingest::writer::{self, Handle, WriterError};
 use floodmark_models::model::Settings as ModelSettings;
 use floodmark_models::registry::Registry;
 use floodmark_models::repository::Repository;
+use floodmark_serving::inference::{Inference, Leaving};
 use floodmark_serving::score::Scores;
 use floodmark_serving::server::{Calls, Drained, Server, ServerSettings};
 use floodmark_serving::service::Features;
@@ -56,6 +57,9 @@ pub(crate) struct Args {
     /// The ONNX Runtime library; looked for in the usual places if not said.
     #[arg(long, value_name = "FILE", requires = "models")]
     onnxruntime: Option<PathBuf>,
+    /// Lets callers list, load and unload models over the Open Inference Protocol.
+    #[arg(long)]
+    admin: bool,
     /// Threads that serve; all cores if not said.
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..))]
     threads: Option<u16>,
@@ -75,6 +79,7 @@ struct Addresses {
 
 pub(crate) fn run(args: &Args, json: bool) -> Result<(), Failure> {
     let mut settings = settings(args.listen);
+    settings.services.push(Inference::NAME.to_owned());
     if args.models.is_some() {
         settings.services.extend(Scores::NAMES.map(str::to_owned));
     }
@@ -91,7 +96,7 @@ pub(crate) fn run(args: &Args, json: bool) -> Result<(), Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let (handle, writer) = writer::spawn(store.clone());
     let models = args.models.as_ref().map(|directory| load_models(&store, directory, args.onnxruntime.clone()));
-    let drained = runtime.block_on(serve(server, store, models, handle, writer, json))?;
+    let drained = runtime.block_on(serve(server, store, models, args.admin, handle, writer, json))?;
     match drained {
         Drained::InTime => Ok(()),
         Drained::CutShort => Err(Failure::failed("some calls were cut short: they took longer than the drain allows")),
@@ -118,11 +123,11 @@ pub(super) fn settings(listen: SocketAddr) -> ServerSettings {
 }
 
 /// What one thread of the server answers.
-pub(super) fn calls(store: &Arc<Store>, models: Option<&Arc<Registry>>, handle: &Handle) -> Calls {
+pub(super) fn calls(store: &Arc<Store>, scores: Option<&Arc<Scores>>, handle: &Handle) -> Calls {
     let push = Push::new(handle.clone()).into_service(MAX_PUSH);
     let calls = Features::new(store.clone()).into_calls(MAX_REQUEST).map_routes(|routes| routes.add_service(push));
-    match models {
-        Some(models) => Scores::new(store.clone(), models.clone()).add_to(calls, MAX_REQUEST),
+    match scores {
+        Some(scores) => scores.clone().add_to(calls, MAX_REQUEST),
         None => calls,
     }
 }
@@ -143,16 +148,21 @@ async fn serve(
     server: Server,
     store: Arc<Store>,
     models: Option<Arc<Registry>>,
+    admin: bool,
     handle: Handle,
     writer: JoinHandle<Result<(), WriterError>>,
     json: bool,
 ) -> Result<Drained, Failure> {
     let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
     let address = server.local_addr();
-    let mut written = watch(writer);
+    let (mut written, leaving) = (watch(writer), Leaving::default());
     let make_calls = {
-        let handle = handle.clone();
-        move || calls(&store, models.as_ref(), &handle)
+        let (handle, leaving) = (handle.clone(), leaving.clone());
+        move || {
+            let scores = models.as_ref().map(|models| Arc::new(Scores::new(store.clone(), models.clone())));
+            let calls = calls(&store, scores.as_ref(), &handle);
+            Inference::new(scores, admin, leaving.clone()).add_to(calls, MAX_REQUEST)
+        }
     };
     let until_told = async {
         tokio::select! {
@@ -161,6 +171,7 @@ async fn serve(
             // The writer has died: nothing pushed would be kept, so nothing is served either.
             () = written.ended() => {}
         }
+        leaving.now();
         handle.stop_taking();
     };
     // The server's first turn starts its threads; then it answers, and that is said.

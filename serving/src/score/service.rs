@@ -4,6 +4,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use floodmark_models::model::Model;
 use floodmark_models::registry::{LoadError, RegistryError, State, VersionStatus};
 use floodmark_proto::v1;
 use floodmark_proto::v1::model_service_server::ModelService;
@@ -84,7 +85,7 @@ impl ModelService for Scores {
 }
 
 impl Scores {
-    fn newest(&self, model: &str) -> Result<u64, Refusal> {
+    pub(crate) fn newest(&self, model: &str) -> Result<u64, Refusal> {
         let versions = self.models.repository().versions(model).map_err(|error| Refusal::Model(RegistryError::Repository(error)))?;
         let none = || RegistryError::NotReady { model: model.to_owned(), wanted: "the newest".to_owned(), ready: "none".to_owned() };
         versions.into_iter().max().ok_or_else(|| Refusal::Model(none()))
@@ -127,6 +128,11 @@ fn state(state: &State) -> v1::ModelState {
 }
 
 impl Scores {
+    /// Loads a version. Blocks for as long as that takes.
+    pub(crate) fn load(&self, model: &str, version: u64) -> Result<Arc<Model>, LoadError> {
+        self.models.load(model, version, &*self.plans)
+    }
+
     /// Loads the newest version of every model of the repository; what cannot be loaded is told, and the rest serves.
     pub fn load_all(&self) -> Vec<(String, Result<u64, LoadError>)> {
         let models = self.models.repository().models().unwrap_or_default();
