@@ -20,7 +20,7 @@ from pathlib import Path
 import packages
 
 HERE = Path(__file__).resolve().parent
-packages.enter(HERE / "requirements.txt")
+packages.enter("examples", HERE / "requirements.txt")
 
 import numpy as np
 import pyarrow as pa

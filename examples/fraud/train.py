@@ -22,7 +22,7 @@ from pathlib import Path
 
 import packages
 
-packages.enter(Path(__file__).resolve().parent / "requirements.txt")
+packages.enter("examples", Path(__file__).resolve().parent / "requirements.txt")
 
 import numpy as np
 import onnxruntime

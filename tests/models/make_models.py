@@ -19,7 +19,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "examples" / "fraud"))
 import packages
 
-packages.enter(Path(__file__).resolve().parent / "requirements.txt", "models")
+packages.enter("models", Path(__file__).resolve().parent / "requirements.txt")
 
 import numpy as np
 import onnx
