@@ -13,7 +13,7 @@ use tonic::transport::Channel;
 use crate::push::{MINUTE, Running, START, push, request, start_with, transaction, value};
 
 /// A repository with version 1 of the example's model, and a server that scores with it; `None` without ONNX Runtime.
-fn server(home: &Path) -> Option<(Running, PathBuf)> {
+pub(crate) fn server(home: &Path) -> Option<(Running, PathBuf)> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     if !root.join(".runtime/onnxruntime").exists() && std::env::var_os("ORT_DYLIB_PATH").is_none() {
         assert!(std::env::var_os("REQUIRE_ORT").is_none(), "ONNX Runtime is not there: run `make setup`");
