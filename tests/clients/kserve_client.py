@@ -2,13 +2,19 @@
 
 import asyncio
 import logging
+import sys
 
 import common
 import grpc
 import httpx
 import numpy as np
-from kserve import InferenceGRPCClient, InferenceRESTClient, InferInput, InferRequest, RESTConfig
-from kserve.protocol.infer_type import RequestedOutput
+
+# KServe's package reads the command line as soon as it is imported, and would refuse ours.
+GIVEN = common.arguments()
+del sys.argv[1:]
+
+from kserve import InferenceGRPCClient, InferenceRESTClient, InferInput, InferRequest, RESTConfig  # noqa: E402
+from kserve.protocol.infer_type import RequestedOutput  # noqa: E402
 
 
 def raw(name, values, datatype):
@@ -75,7 +81,7 @@ async def check(infer, error, model, asked, seed, over):
 
 async def main():
     logging.disable(logging.CRITICAL)  # the client logs what it raises
-    given = common.arguments()
+    given = GIVEN
     model = common.Model(given.model)
     client = InferenceGRPCClient(given.grpc)
     assert await client.is_server_live() and await client.is_server_ready() and await client.is_model_ready("fraud")
