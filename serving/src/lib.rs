@@ -7,6 +7,7 @@ mod asked;
 pub mod client;
 mod deadline;
 pub mod http;
+pub mod inference;
 pub mod metrics;
 mod places;
 mod plan;

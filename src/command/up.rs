@@ -17,6 +17,7 @@ use floodmark_models::model::Settings as ModelSettings;
 use floodmark_models::registry::Registry;
 use floodmark_models::repository::{Policy, Repository};
 use floodmark_serving::http::{Calls as JsonCalls, Handler, Health, HttpServer, HttpSettings, HttpThread};
+use floodmark_serving::inference::Inference;
 use floodmark_serving::metrics::Metrics;
 use floodmark_serving::metrics::calls::Counts;
 use floodmark_serving::score::Scores;
@@ -65,6 +66,9 @@ pub(crate) struct Args {
     /// The ONNX Runtime library; looked for in the usual places if not said.
     #[arg(long, value_name = "FILE", requires = "models")]
     onnxruntime: Option<PathBuf>,
+    /// Lets callers list, load and unload models over the Open Inference Protocol.
+    #[arg(long)]
+    admin: bool,
     /// Threads that serve; all cores if not said.
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..))]
     threads: Option<u16>,
@@ -89,6 +93,7 @@ struct Addresses {
 
 pub(crate) fn run(args: &Args, json: bool) -> Result<(), Failure> {
     let mut settings = settings(args.listen);
+    settings.services.push(Inference::NAME.to_owned());
     if args.models.is_some() {
         settings.services.extend(Scores::NAMES.map(str::to_owned));
     }
@@ -109,7 +114,7 @@ pub(crate) fn run(args: &Args, json: bool) -> Result<(), Failure> {
     let (handle, writer) = writer::spawn(store.clone());
     let models =
         args.models.as_ref().map(|directory| load_models(&store, directory, args.onnxruntime.clone(), &args.model_versions)).transpose()?;
-    let drained = runtime.block_on(serve(server, http, store, models, handle, writer, json))?;
+    let drained = runtime.block_on(serve(server, http, store, models, args.admin, handle, writer, json))?;
     match drained {
         Drained::InTime => Ok(()),
         Drained::CutShort => Err(Failure::failed("some calls were cut short: they took longer than the drain allows")),
@@ -142,11 +147,11 @@ pub(super) fn settings(listen: SocketAddr) -> ServerSettings {
 }
 
 /// What one thread of the server answers.
-pub(super) fn calls(store: &Arc<Store>, models: Option<&Arc<Registry>>, handle: &Handle) -> Calls {
+pub(super) fn calls(store: &Arc<Store>, scores: Option<&Arc<Scores>>, handle: &Handle) -> Calls {
     let push = Push::new(handle.clone()).into_service(MAX_PUSH);
     let calls = Features::new(store.clone()).into_calls(MAX_REQUEST).map_routes(|routes| routes.add_service(push));
-    match models {
-        Some(models) => Scores::new(store.clone(), models.clone()).add_to(calls, MAX_REQUEST),
+    match scores {
+        Some(scores) => scores.clone().add_to(calls, MAX_REQUEST),
         None => calls,
     }
 }
@@ -189,6 +194,7 @@ async fn serve(
     http: Option<HttpServer>,
     store: Arc<Store>,
     models: Option<Arc<Registry>>,
+    admin: bool,
     handle: Handle,
     writer: JoinHandle<Result<(), WriterError>>,
     json: bool,
@@ -200,13 +206,17 @@ async fn serve(
     let mut http = match http {
         Some(http) => {
             let handlers = handlers(&store, models.as_ref(), &leaving, http.counts())?;
-            Some(http.start(handlers, leaving)?)
+            Some(http.start(handlers, leaving.clone())?)
         }
         None => None,
     };
     let make_calls = {
-        let handle = handle.clone();
-        move || calls(&store, models.as_ref(), &handle)
+        let (handle, leaving) = (handle.clone(), leaving.clone());
+        move || {
+            let scores = models.as_ref().map(|models| Arc::new(Scores::new(store.clone(), models.clone())));
+            let calls = calls(&store, scores.as_ref(), &handle);
+            Inference::new(scores, admin, leaving.clone()).add_to(calls, MAX_REQUEST)
+        }
     };
     let until_told = async {
         tokio::select! {
@@ -216,7 +226,7 @@ async fn serve(
             () = written.ended() => {}
             () = ended(&mut http) => {}
         }
-        let _ = leave.send(true); // the HTTP port, if it is there
+        let _ = leave.send(true); // whoever tells clients that the server is ready
         handle.stop_taking();
     };
     // The server's first turn starts its threads; then it answers, and that is said.

@@ -19,8 +19,8 @@ use super::admission::Standing;
 use super::calls::{Framed, Outcome, PREFIX, UnaryMethod};
 use super::conversation::{in_turn, standing};
 use crate::deadline::deadline_exceeded;
-use crate::refusal::DOMAIN;
 use crate::metrics::calls::Watched;
+use crate::refusal::DOMAIN;
 
 /// A call under way.
 pub(super) struct UnaryCall {

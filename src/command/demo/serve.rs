@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use floodmark_ingest::writer;
 use floodmark_models::registry::Registry;
 use floodmark_serving::client::{Client, Question};
+use floodmark_serving::score::Scores;
 use floodmark_serving::server::Server;
 use floodmark_store::Store;
 use tokio::sync::oneshot;
@@ -72,7 +73,10 @@ pub(super) fn with_server<T>(
     let (handle, writer) = writer::spawn(store.clone());
     let make_calls = {
         let (store, handle) = (store.clone(), handle.clone());
-        move || up::calls(&store, models.as_ref(), &handle)
+        move || {
+            let scores = models.as_ref().map(|models| Arc::new(Scores::new(store.clone(), models.clone())));
+            up::calls(&store, scores.as_ref(), &handle)
+        }
     };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let (stop, stopped) = oneshot::channel::<()>();
