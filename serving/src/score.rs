@@ -5,7 +5,9 @@
 
 mod binding;
 mod job;
+pub mod record;
 mod service;
+pub mod stream;
 
 use std::sync::Arc;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
@@ -73,7 +75,7 @@ impl Scores {
         let lead = self.models.pick(&request.model, selection).map_err(Refusal::Model)?;
         let plan = self.plan_of(&lead)?;
         let asked = Asked::of(plan, Spine::from(request))?;
-        let mut job = Job::new(request, Instant::now());
+        let mut job = Job::new(request, plan.columns_id, Instant::now());
         let (mut values, mut answer, mut key) = (Vec::with_capacity(asked.values_in_a_row()), Answer::default(), Vec::new());
         let now = now();
         for at in 0..request.rows.len() {

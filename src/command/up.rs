@@ -25,6 +25,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::oneshot;
 
 use super::replay;
+use super::scoring::{self, ScoreArg};
 use crate::failure::Failure;
 use crate::output::{json_line, stdout};
 use crate::stored::StoreArgs;
@@ -32,6 +33,7 @@ use crate::stored::StoreArgs;
 const EXAMPLE: &str = "EXAMPLES:
   floodmark up --definitions floodmark.yaml --store state
   floodmark up --definitions floodmark.yaml --store state --listen 127.0.0.1:0 --json transactions=history.parquet
+  floodmark up --definitions floodmark.yaml --store state --models models --score transactions=fraud
 
 Pushing (floodmark.v1.PushService) is always on. A file is taken in to its end before the first answer. SIGINT and SIGTERM end
 the server in order: what was acknowledged is kept, and so it is after kill -9.";
@@ -56,6 +58,9 @@ pub(crate) struct Args {
     /// The ONNX Runtime library; looked for in the usual places if not said.
     #[arg(long, value_name = "FILE", requires = "models")]
     onnxruntime: Option<PathBuf>,
+    /// Scores each accepted event of a source with a model; `floodmark scores` prints the scores.
+    #[arg(long, value_name = "SOURCE=MODEL", requires = "models", value_parser = scoring::score_arg)]
+    score: Vec<ScoreArg>,
     /// Threads that serve; all cores if not said.
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..))]
     threads: Option<u16>,
@@ -85,12 +90,13 @@ pub(crate) fn run(args: &Args, json: bool) -> Result<(), Failure> {
     let store = args.store.open()?;
     let files: Vec<Input> = args.inputs.iter().filter(|input| !is_push(input)).cloned().collect();
     known_sources(&store, &args.inputs)?;
+    let models = args.models.as_ref().map(|directory| load_models(&store, directory, args.onnxruntime.clone()));
+    let scoring = scoring::scoring(&store, models.as_ref(), &args.score, &files)?;
     if !files.is_empty() {
-        replay::take(&store, &files)?;
+        replay::take(&store, &files, scoring.clone())?;
     }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let (handle, writer) = writer::spawn(store.clone());
-    let models = args.models.as_ref().map(|directory| load_models(&store, directory, args.onnxruntime.clone()));
+    let (handle, writer) = writer::spawn(store.clone(), scoring);
     let drained = runtime.block_on(serve(server, store, models, handle, writer, json))?;
     match drained {
         Drained::InTime => Ok(()),

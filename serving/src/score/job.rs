@@ -13,6 +13,8 @@ use crate::refusal::Refusal;
 /// A request whose rows are inputs now.
 pub(super) struct Job {
     pub(super) response: v1::ScoreResponse,
+    /// What the features are.
+    pub(super) columns_id: u64,
     parts: Vec<Part>,
     /// For each row of the response, its part.
     part_of_row: Vec<usize>,
@@ -28,14 +30,14 @@ struct Part {
 }
 
 impl Job {
-    pub(super) fn new(request: &v1::ScoreRequest, began: Instant) -> Job {
+    pub(super) fn new(request: &v1::ScoreRequest, columns_id: u64, began: Instant) -> Job {
         let response = v1::ScoreResponse {
             model: request.model.clone(),
             request_id: request.request_id.clone(),
             rows: Vec::with_capacity(request.rows.len()),
             ..v1::ScoreResponse::default()
         };
-        Job { response, parts: Vec::new(), part_of_row: Vec::with_capacity(request.rows.len()), began, ready: began }
+        Job { response, columns_id, parts: Vec::new(), part_of_row: Vec::with_capacity(request.rows.len()), began, ready: began }
     }
 
     /// Adds a row for a model; says how many of its inputs were missing.

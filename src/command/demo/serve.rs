@@ -59,7 +59,7 @@ impl Compared {
 pub(super) fn read(store: &Arc<Store>, samples: &[Sample], recount: &Recount<'_>) -> Result<Served, Failure> {
     let server = Server::bind(up::settings(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))))?;
     let address = server.local_addr().to_string();
-    let (handle, writer) = writer::spawn(store.clone());
+    let (handle, writer) = writer::spawn(store.clone(), None);
     let make_calls = {
         let (store, handle) = (store.clone(), handle.clone());
         move || up::calls(&store, None, &handle)
