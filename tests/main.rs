@@ -11,5 +11,6 @@ mod kernel;
 mod push;
 mod real_transactions;
 mod score;
+mod stream_scores;
 mod tidy;
 mod window_cases;

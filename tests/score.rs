@@ -12,8 +12,8 @@ use tonic::transport::Channel;
 
 use crate::push::{MINUTE, Running, START, push, request, start_with, transaction, value};
 
-/// A repository with version 1 of the example's model, and a server that scores with it; `None` without ONNX Runtime.
-fn server(home: &Path) -> Option<(Running, PathBuf)> {
+/// A repository with version 1 of the example's model; `None` without ONNX Runtime.
+pub(crate) fn models(home: &Path) -> Option<PathBuf> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     if !root.join(".runtime/onnxruntime").exists() && std::env::var_os("ORT_DYLIB_PATH").is_none() {
         assert!(std::env::var_os("REQUIRE_ORT").is_none(), "ONNX Runtime is not there: run `make setup`");
@@ -22,11 +22,17 @@ fn server(home: &Path) -> Option<(Running, PathBuf)> {
     }
     let models = home.join("models");
     copy(&root.join("examples/fraud/models/fraud/1"), &models.join("fraud/1"));
+    Some(models)
+}
+
+/// And a server that scores with it.
+fn server(home: &Path) -> Option<(Running, PathBuf)> {
+    let models = models(home)?;
     let running = start_with(&home.join("store"), &["--models", models.to_str().expect("text")]);
     Some((running, models))
 }
 
-fn copy(from: &Path, to: &Path) {
+pub(crate) fn copy(from: &Path, to: &Path) {
     std::fs::create_dir_all(to).expect("a folder");
     for entry in std::fs::read_dir(from).expect("the example's model") {
         let entry = entry.expect("a file");

@@ -99,8 +99,7 @@ impl StreamScores {
             include_features: true,
             ..v1::ScoreRequest::default()
         };
-        let chunks: Vec<(v1::ScoreRequest, &[u64])> =
-            request.rows.chunks(CHUNK).map(asked).zip(sequences.chunks(CHUNK)).collect();
+        let chunks: Vec<(v1::ScoreRequest, &[u64])> = request.rows.chunks(CHUNK).map(asked).zip(sequences.chunks(CHUNK)).collect();
         match self.on_all_cores(&chunks) {
             Ok(Records { records, failed }) => {
                 self.failed.fetch_add(failed, Ordering::Relaxed);
