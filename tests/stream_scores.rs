@@ -210,12 +210,17 @@ async fn each_accepted_event_is_scored_once_as_a_call_would() {
     let mut without_score = BTreeSet::new();
     let mut batches = vec![till.payments(1)];
     expected.extend(batches[0].clone());
-    let (mut late, mut rejected, mut duplicates) = (0, 0, 0);
+    let (mut late, mut partially_late, mut rejected, mut duplicates) = (0, 0, 0, 0);
     for n in 0..60 {
         let mut batch = till.payments(1 + n % 70);
         if n % 5 == 0 {
             batch[0].amount = None;
             without_score.insert(batch[0].id);
+        }
+        if n % 7 == 0 {
+            let (middle, back) = (batch.len() / 2, (1 + n as i64 % 20) * DAY);
+            batch[middle].at -= back;
+            partially_late += 1;
         }
         expected.extend(batch.clone());
         let again = expected[(n * 37) % expected.len()].clone();
@@ -234,6 +239,7 @@ async fn each_accepted_event_is_scored_once_as_a_call_would() {
     let running = start_with(&store, &score);
     let acks = crate::push::push(&running.address, requests(&batches)).await;
     let sum = |of: fn(&v1::PushAck) -> u64| acks.iter().map(of).sum::<u64>();
+    assert_eq!(sum(|a| a.partially_late), partially_late);
     assert_eq!([sum(|a| a.late), sum(|a| a.rejected), sum(|a| a.duplicates)], [late, rejected, duplicates]);
     running.stop().await;
 

@@ -151,3 +151,6 @@ fn events_of(unscored: Unscored) -> Result<Events, StoreError> {
     let sequences = accepted.into_iter().map(|(_, sequence)| sequence).collect();
     Ok(Events { source: unscored.source, version: unscored.version, sequences, request })
 }
+
+#[cfg(test)]
+mod tests;

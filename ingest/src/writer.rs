@@ -81,8 +81,9 @@ impl Handle {
         self.stopping.subscribe()
     }
 
-    /// Lets the writer finish what it has taken, write a checkpoint, and end.
+    /// Lets the writer finish what it has taken, write a checkpoint, and end. Events that no model can score yet wait in the store.
     pub fn close(&self) {
+        self.stop_taking();
         // A full queue is waited for; a writer that is gone needs no telling.
         let _ = self.queue.send(Order::Close);
     }

@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use crate::failure::Failure;
 use crate::output::{Json, Pairs, json_line, stdout, text_of};
-use crate::stored::open_existing;
+use crate::stored::{open_existing, source_named};
 
 const EXAMPLE: &str = "EXAMPLES:
   floodmark scores --store state
@@ -58,7 +58,7 @@ struct Error {
 pub(crate) fn run(args: &Args, json: bool) -> Result<(), Failure> {
     let store = open_existing(&args.store, None)?;
     let definitions = store.definitions();
-    let wanted = source_named(definitions, args.source.as_deref())?;
+    let wanted = args.source.as_deref().map(|name| source_named(definitions, name)).transpose()?;
     let mut out = stdout();
     let mut written = Ok(());
     store.scores(|record| {
@@ -74,18 +74,6 @@ pub(crate) fn run(args: &Args, json: bool) -> Result<(), Failure> {
 fn print(definitions: &Definitions, record: &ScoreRecord, out: &mut impl Write, json: bool) -> Result<(), Failure> {
     let line = line(definitions, record, read(definitions, record)?);
     Ok(line.write(out, json)?)
-}
-
-/// The source that is asked for; `None` if none is.
-fn source_named(definitions: &Definitions, name: Option<&str>) -> Result<Option<usize>, Failure> {
-    let Some(name) = name else { return Ok(None) };
-    match definitions.source(name) {
-        Some((at, _)) => Ok(Some(at)),
-        None => {
-            let known: Vec<&str> = definitions.sources.iter().map(|s| s.name.as_str()).collect();
-            Err(Failure::usage(format!("no source has this name. source={name} known={}", known.join(","))))
-        }
-    }
 }
 
 fn line<'a>(definitions: &'a Definitions, record: &ScoreRecord, scored: StreamScore) -> Line<'a> {

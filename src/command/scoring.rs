@@ -10,6 +10,7 @@ use floodmark_serving::score::stream::StreamScores;
 use floodmark_store::Store;
 
 use crate::failure::Failure;
+use crate::stored::source_named;
 
 /// Which model scores the events of a source.
 #[derive(Clone, Debug)]
@@ -52,18 +53,20 @@ pub(super) fn scoring(
         let why = "files cannot be scored: no version of the model is ready; put it right, or take the files in without --score";
         return Err(Failure::failed(format!("{why}. source={} model={}", arg.source, arg.model)));
     }
+    for ScoreArg { source, model } in wanted {
+        if let Some(objection) = scores.objection(model, source) {
+            let why = "events of this source do not hold what the model's service asks for";
+            return Err(Failure::usage(format!("{why}: {objection} source={source} model={model}")));
+        }
+    }
     let sources = working.iter().map(|working| working.source).collect();
     Ok(Some(Scoring { sources, scorer: Arc::new(move |events| score(&scores, &working, events)) }))
 }
 
 fn working(store: &Store, wanted: &[ScoreArg]) -> Result<Vec<Working>, Failure> {
-    let definitions = store.definitions();
     let mut all: Vec<Working> = Vec::new();
     for ScoreArg { source, model } in wanted {
-        let Some((at, _)) = definitions.source(source) else {
-            let known: Vec<&str> = definitions.sources.iter().map(|s| s.name.as_str()).collect();
-            return Err(Failure::usage(format!("no source has this name. source={source} known={}", known.join(","))));
-        };
+        let at = source_named(store.definitions(), source)?;
         if all.iter().any(|working| working.source == at) {
             return Err(Failure::usage(format!("one model scores a source, and this one has two. source={source}")));
         }
@@ -91,7 +94,9 @@ fn score(scores: &StreamScores, working: &[Working], events: &Events) -> Result<
     match &records {
         None if !told.swap(true, Ordering::Relaxed) => {
             let waits = scores.counts().not_ready;
-            eprintln!("warning: no version of the model is ready: its events wait, and so does their source. model={model} waits={waits}");
+            eprintln!(
+                "warning: no version of the model is ready: its events wait, and so does whatever comes after them. model={model} waits={waits}"
+            );
         }
         Some(_) if told.swap(false, Ordering::Relaxed) => {
             let waits = scores.counts().not_ready;

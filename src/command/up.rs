@@ -28,7 +28,7 @@ use super::replay;
 use super::scoring::{self, ScoreArg};
 use crate::failure::Failure;
 use crate::output::{json_line, stdout};
-use crate::stored::StoreArgs;
+use crate::stored::{StoreArgs, source_named};
 
 const EXAMPLE: &str = "EXAMPLES:
   floodmark up --definitions floodmark.yaml --store state
@@ -109,13 +109,7 @@ fn is_push(input: &Input) -> bool {
 }
 
 fn known_sources(store: &Store, inputs: &[Input]) -> Result<(), Failure> {
-    match inputs.iter().find(|input| store.definitions().source(&input.source).is_none()) {
-        Some(input) => {
-            let known: Vec<&str> = store.definitions().sources.iter().map(|s| s.name.as_str()).collect();
-            Err(Failure::usage(format!("no source has this name. source={} known={}", input.source, known.join(","))))
-        }
-        None => Ok(()),
-    }
+    inputs.iter().try_for_each(|input| source_named(store.definitions(), &input.source).map(|_| ()))
 }
 
 /// The server's settings, with the names of what it serves.

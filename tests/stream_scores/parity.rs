@@ -1,6 +1,6 @@
 //! One score, three ways: by a call just before the event comes, in the stream, and offline from a training set. The same bits.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch};
@@ -77,7 +77,7 @@ fn payments(table: &RecordBatch) -> Vec<Payment> {
 }
 
 /// The first rows are history; those that follow are scored before they come, as they come, and when all is over.
-async fn three_ways(home: &Path, models: &PathBuf, all: &RecordBatch, history: usize, count: usize) {
+async fn three_ways(home: &Path, models: &Path, all: &RecordBatch, history: usize, count: usize) {
     let (store, past, day) = (home.join("store"), home.join("past.parquet"), home.join("day.parquet"));
     let table = all.slice(history, count);
     write(&past, &all.slice(0, history));

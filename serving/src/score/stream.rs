@@ -82,6 +82,17 @@ impl StreamScores {
         self.scores.models.pick(model, Selection::Default).is_ok()
     }
 
+    /// Why events of a source, by themselves, do not say what a model's service asks for; `None` if they do, or if no version is ready.
+    pub fn objection(&self, model: &str, source: &str) -> Option<String> {
+        let model = self.scores.models.pick(model, Selection::Default).ok()?;
+        let plan = self.scores.plan_of(&model).ok()?;
+        let (_, found) = plan.lookup.definitions.source(source)?;
+        let columns = found.schema.columns.iter().map(|column| column.name.clone()).collect();
+        let event_shape = Some(v1::EventShape { source: source.to_owned(), columns });
+        let request = v1::ScoreRequest { event_shape, ..v1::ScoreRequest::default() };
+        Asked::of(plan, Spine::from(&request)).err().map(|refusal| refusal.to_string())
+    }
+
     /// Scores the events of a commit, each row's own, with the version of a model that its labels choose: an encoded
     /// [`v1::Prediction`] for each, in their order. `None` if no version of the model is ready: to be asked again.
     pub fn score(

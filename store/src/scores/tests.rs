@@ -96,42 +96,21 @@ const FIRST: [(u8, i64); 4] = [(1, 10), (2, 10), (2, 10), (3, 0)];
 const SECOND: [(u8, i64); 3] = [(4, 11), (1, 10), (5, 11)];
 const ACCEPTED: [u8; 4] = [1, 2, 4, 5];
 
-/// Two commits on their way, step by step, to where it is cut off.
+/// Two commits on their way, to the step at which it is cut off.
 fn walk(store: &Store, steps: usize) {
-    let mut left = steps;
-    let mut go_on = || {
-        left = left.saturating_sub(1);
-        left > 0
-    };
-    let (first, batch) = commit(store, payments(store, 0, &FIRST));
-    if !go_on() {
-        return;
+    let (mut first, mut second) = (None, None);
+    for step in 0..steps {
+        match (step, &first, &second) {
+            (0, ..) => first = Some(commit(store, payments(store, 0, &FIRST))),
+            (1, Some((version, batch)), _) => publish(store, *version, batch),
+            (2, Some((version, _)), _) => score(store, *version),
+            (3, ..) => second = Some(commit(store, payments(store, 4, &SECOND))),
+            (4, _, Some((version, batch))) => publish(store, *version, batch),
+            (5, ..) => store.checkpoint().expect("a checkpoint"),
+            (6, _, Some((version, _))) => score(store, *version),
+            _ => store.write_scores().expect("scores at rest"),
+        }
     }
-    publish(store, first, &batch);
-    if !go_on() {
-        return;
-    }
-    score(store, first);
-    if !go_on() {
-        return;
-    }
-    let (second, batch) = commit(store, payments(store, 4, &SECOND));
-    if !go_on() {
-        return;
-    }
-    publish(store, second, &batch);
-    if !go_on() {
-        return;
-    }
-    store.checkpoint().expect("a checkpoint");
-    if !go_on() {
-        return;
-    }
-    score(store, second);
-    if !go_on() {
-        return;
-    }
-    store.write_scores().expect("scores at rest");
 }
 const STEPS: usize = 8;
 
