@@ -5,6 +5,7 @@ mod parity;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
+use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -394,4 +395,36 @@ async fn events_wait_for_a_model_and_nothing_is_lost() {
     let expected: Vec<i64> = (0..20).chain(40..60).collect();
     assert_eq!(all.keys().copied().collect::<Vec<_>>(), expected);
     assert!(all.values().all(|one| one.row().is_some()));
+}
+
+/// `up` with these arguments, which it refuses: its exit code, and what it says.
+fn refused(definitions: &Path, store: &Path, more: &[&str]) -> (Option<i32>, String) {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_floodmark"));
+    command.args(["up", "--listen", "127.0.0.1:0", "--definitions"]).arg(definitions).arg("--store").arg(store).args(more);
+    let run = command.output().expect("the floodmark command");
+    (run.status.code(), String::from_utf8(run.stderr).expect("text"))
+}
+
+#[test]
+fn what_cannot_be_scored_is_refused_at_the_start() {
+    let home = tempfile::tempdir().expect("a directory");
+    let Some(models) = models(home.path()) else { return };
+    let (store, none) = (home.path().join("store"), text(&home.path().join("none")));
+    let fraud = std::fs::read_to_string(fraud_definitions()).expect("definitions");
+    let logins = "sources:\n  logins: { schema: { at: timestamp, customer_id: int64 }, event_time: at }\n";
+    let definitions = home.path().join("floodmark.yaml");
+    std::fs::write(&definitions, fraud.replacen("sources:\n", logins, 1)).expect("definitions");
+    let file = home.path().join("history.jsonl");
+    std::fs::write(&file, "").expect("a file");
+    let (file, models) = (format!("transactions={}", text(&file)), text(&models));
+
+    let (code, said) = refused(&definitions, &store, &["--models", &none, "--score", "transactions=fraud", &file]);
+    assert!(code == Some(1) && said.contains("files cannot be scored: no version of the model is ready"), "{code:?} {said}");
+    let (code, said) = refused(&definitions, &store, &["--models", &models, "--score", "logins=fraud"]);
+    assert!(code == Some(2) && said.contains("a key is missing"), "{code:?} {said}");
+    let (code, said) = refused(&definitions, &store, &["--models", &models, "--score", "payments=fraud"]);
+    assert!(code == Some(2) && said.contains("known=logins,transactions"), "{code:?} {said}");
+    let twice = ["--models", &models, "--score", "transactions=fraud", "--score", "transactions=other"];
+    let (code, said) = refused(&definitions, &store, &twice);
+    assert!(code == Some(2) && said.contains("one model scores a source"), "{code:?} {said}");
 }
