@@ -38,6 +38,7 @@ impl Store {
         store.restore_checkpoint()?;
         store.restore_queue()?;
         store.replay_log()?;
+        store.check_queue()?;
         Ok(store)
     }
 

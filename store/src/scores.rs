@@ -280,6 +280,14 @@ impl Store {
         self.queue.get_mut().waiting = waiting;
         Ok(())
     }
+
+    /// Of everything that waits it must be known by now who was accepted; else it would wait for ever, unseen.
+    pub(crate) fn check_queue(&self) -> Result<(), StoreError> {
+        match self.queue.lock().waiting.values().all(|entry| entry.refused.is_some()) {
+            true => Ok(()),
+            false => Err(Damaged { what: "the log of events to score was cut, and nothing says which of them were accepted" }.into()),
+        }
+    }
 }
 
 #[cfg(test)]
