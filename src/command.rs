@@ -9,6 +9,8 @@ mod models;
 mod rejects;
 mod replay;
 mod score;
+mod scores;
+mod scoring;
 mod training_set;
 mod up;
 mod windows;
@@ -40,6 +42,8 @@ pub(crate) enum Command {
     TrainingSet(training_set::Args),
     /// Prints the events that missed final values.
     Late(late::Args),
+    /// Prints the scores of events that were scored as they came.
+    Scores(scores::Args),
     /// Prints the records that were refused.
     Rejects(rejects::Args),
     /// Prints the windows that have closed.
@@ -60,6 +64,7 @@ impl Command {
             Command::Models(args) => models::run(&args, json),
             Command::TrainingSet(args) => training_set::run(&args, json),
             Command::Late(args) => late::run(&args, json),
+            Command::Scores(args) => scores::run(&args, json),
             Command::Rejects(args) => rejects::run(&args, json),
             Command::Windows(args) => windows::run(&args, json),
         }

@@ -16,6 +16,7 @@ mod models_command;
 mod push;
 mod real_transactions;
 mod score;
+mod stream_scores;
 mod swaps;
 mod tidy;
 mod window_cases;

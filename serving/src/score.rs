@@ -5,7 +5,9 @@
 
 mod binding;
 pub(crate) mod job;
+pub mod record;
 mod service;
+pub mod stream;
 
 use std::cell::RefCell;
 use std::ops::Range;
@@ -84,7 +86,7 @@ impl Scores {
 
     /// Looks up some rows of a request and makes them inputs.
     fn prepare(&self, begun: &Begun<'_>, rows: Range<usize>) -> Result<Job, Refusal> {
-        let mut job = Job::new(begun.request, rows.len(), Instant::now());
+        let mut job = Job::new(begun.request, begun.asked.plan.columns_id, rows.len(), Instant::now());
         let mut values = Vec::with_capacity(begun.asked.values_in_a_row());
         ANSWER.with_borrow_mut(|answer| {
             rows.into_iter().try_for_each(|at| {

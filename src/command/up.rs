@@ -29,13 +29,15 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{oneshot, watch};
 
 use super::replay;
+use super::scoring::{self, ScoreArg};
 use crate::failure::Failure;
 use crate::output::{json_line, stdout};
-use crate::stored::StoreArgs;
+use crate::stored::{StoreArgs, source_named};
 
 const EXAMPLE: &str = "EXAMPLES:
   floodmark up --definitions floodmark.yaml --store state
   floodmark up --definitions floodmark.yaml --store state --listen 127.0.0.1:0 --json transactions=history.parquet
+  floodmark up --definitions floodmark.yaml --store state --models models --score transactions=fraud
 
 Pushing (floodmark.v1.PushService) is always on. A file is taken in to its end before the first answer. SIGINT and SIGTERM end
 the server in order: what was acknowledged is kept, and so it is after kill -9.";
@@ -69,6 +71,9 @@ pub(crate) struct Args {
     /// Lets callers list, load and unload models over the Open Inference Protocol.
     #[arg(long)]
     admin: bool,
+    /// Scores each accepted event of a source with a model; `floodmark scores` prints the scores.
+    #[arg(long, value_name = "SOURCE=MODEL", requires = "models", value_parser = scoring::score_arg)]
+    score: Vec<ScoreArg>,
     /// Threads that serve; all cores if not said.
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..))]
     threads: Option<u16>,
@@ -107,13 +112,14 @@ pub(crate) fn run(args: &Args, json: bool) -> Result<(), Failure> {
     let store = args.store.open()?;
     let files: Vec<Input> = args.inputs.iter().filter(|input| !is_push(input)).cloned().collect();
     known_sources(&store, &args.inputs)?;
-    if !files.is_empty() {
-        replay::take(&store, &files)?;
-    }
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let (handle, writer) = writer::spawn(store.clone());
     let models =
         args.models.as_ref().map(|directory| load_models(&store, directory, args.onnxruntime.clone(), &args.model_versions)).transpose()?;
+    let scoring = scoring::scoring(&store, models.as_ref(), &args.score, &files)?;
+    if !files.is_empty() {
+        replay::take(&store, &files, scoring.clone())?;
+    }
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let (handle, writer) = writer::spawn(store.clone(), scoring);
     let drained = runtime.block_on(serve(server, http, store, models, args.admin, handle, writer, json))?;
     match drained {
         Drained::InTime => Ok(()),
@@ -132,13 +138,7 @@ fn is_push(input: &Input) -> bool {
 }
 
 fn known_sources(store: &Store, inputs: &[Input]) -> Result<(), Failure> {
-    match inputs.iter().find(|input| store.definitions().source(&input.source).is_none()) {
-        Some(input) => {
-            let known: Vec<&str> = store.definitions().sources.iter().map(|s| s.name.as_str()).collect();
-            Err(Failure::usage(format!("no source has this name. source={} known={}", input.source, known.join(","))))
-        }
-        None => Ok(()),
-    }
+    inputs.iter().try_for_each(|input| source_named(store.definitions(), &input.source).map(|_| ()))
 }
 
 /// The server's settings, with the names of what it serves.

@@ -16,6 +16,8 @@ use crate::refusal::Refusal;
 /// A request whose rows are inputs now.
 pub(crate) struct Job {
     pub(super) response: v1::ScoreResponse,
+    /// What the features are.
+    pub(super) columns_id: u64,
     parts: Vec<Part>,
     beside: Vec<BesidePart>,
     /// For each row of the response, its part.
@@ -44,21 +46,22 @@ struct BesidePart {
 }
 
 impl Job {
-    pub(super) fn new(request: &v1::ScoreRequest, rows: usize, began: Instant) -> Job {
+    pub(super) fn new(request: &v1::ScoreRequest, columns_id: u64, rows: usize, began: Instant) -> Job {
         let response = v1::ScoreResponse {
             model: request.model.clone(),
             request_id: request.request_id.clone(),
             rows: Vec::with_capacity(rows),
             ..v1::ScoreResponse::default()
         };
-        Job { response, parts: Vec::new(), beside: Vec::new(), part_of_row: Vec::with_capacity(rows), began, ready: began }
+        let part_of_row = Vec::with_capacity(rows);
+        Job { response, columns_id, parts: Vec::new(), beside: Vec::new(), part_of_row, began, ready: began }
     }
 
     /// Rows that a caller brings, made for one model.
     pub(crate) fn brought(model: Arc<Model>, matrix: Matrix, began: Instant) -> Job {
+        let (response, columns_id) = (v1::ScoreResponse::default(), model.signature().columns_id);
         let part = Part { model, matrix, scores: Vec::new() };
-        let response = v1::ScoreResponse::default();
-        Job { response, parts: vec![part], beside: Vec::new(), part_of_row: Vec::new(), began, ready: Instant::now() }
+        Job { response, columns_id, parts: vec![part], beside: Vec::new(), part_of_row: Vec::new(), began, ready: Instant::now() }
     }
 
     /// The models that score its rows.

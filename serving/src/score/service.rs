@@ -46,7 +46,8 @@ impl ScoreService for Scores {
     }
 }
 
-fn error_of(status: &Status) -> v1::ScoreError {
+/// As a stream tells it.
+pub(super) fn error_of(status: &Status) -> v1::ScoreError {
     let reason = status.get_details_error_info().map(|info| info.reason).unwrap_or_default();
     v1::ScoreError { code: status.code().into(), reason, message: status.message().to_owned() }
 }

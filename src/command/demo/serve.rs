@@ -70,7 +70,7 @@ pub(super) fn with_server<T>(
 ) -> Result<T, Failure> {
     let server = Server::bind(up::settings(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))))?;
     let address = server.local_addr().to_string();
-    let (handle, writer) = writer::spawn(store.clone());
+    let (handle, writer) = writer::spawn(store.clone(), None);
     let make_calls = {
         let (store, handle) = (store.clone(), handle.clone());
         move || {
