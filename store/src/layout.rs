@@ -11,6 +11,7 @@
 //!   closed     source u16 BE | sequence u64 BE | by watermark u8 | end, start (ordered i64 BE) | view, window u16 BE | key | ordinal u32 BE
 //!                                                            -> ClosedWindow (postcard)
 //!   rejects    source u16 BE | version u64 BE | number u32 BE -> RejectedRecord (postcard)
+//!   predictions  at (ordered i64 BE) | counter u32 BE         -> what was scored, as its writer wrote it; made with the first record
 //! ```
 //!
 //! An entity key is prefix-free among those of its entity (see `features::key`), so the chunks of one key are one range.
@@ -29,6 +30,7 @@ pub(crate) const STATE: TableDefinition<'_, u32, Bytes> = TableDefinition::new("
 pub(crate) const LATE: TableDefinition<'_, Bytes, Bytes> = TableDefinition::new("late");
 pub(crate) const CLOSED: TableDefinition<'_, Bytes, Bytes> = TableDefinition::new("closed");
 pub(crate) const REJECTS: TableDefinition<'_, Bytes, Bytes> = TableDefinition::new("rejects");
+pub(crate) const PREDICTIONS: TableDefinition<'_, Bytes, Bytes> = TableDefinition::new("predictions");
 
 /// The format that this program writes.
 pub(crate) const FORMAT: u32 = 1;
@@ -40,6 +42,7 @@ pub(crate) const META_FORMAT: &str = "format";
 pub(crate) const META_PARTITIONS: &str = "partitions";
 pub(crate) const META_DEFINITIONS: &str = "definitions";
 pub(crate) const META_CHECKPOINT: &str = "checkpoint";
+pub(crate) const META_PREDICTIONS: &str = "predictions";
 
 /// Where the chunks of a key start.
 pub(crate) fn timeline_key(view: usize, key: &[u8]) -> Vec<u8> {

@@ -10,6 +10,7 @@ mod commit;
 mod error;
 mod layout;
 mod memory;
+mod predictions;
 mod read;
 mod recovery;
 mod side;
@@ -29,6 +30,7 @@ use redb::Database;
 
 pub use commit::{BatchReport, Commit, Tally};
 pub use error::{OpenError, ReadError, StoreError};
+pub use predictions::{Appended, PredictionKey};
 pub use side::{RejectedRecord, SideOutputs};
 pub use sweep::{KeySweep, SWEEP_ROWS, Sweep, SweepRow};
 
