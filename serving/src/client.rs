@@ -1,5 +1,7 @@
 //! A small client: one look-up by service or one score, with keys and request fields given as text, for the command line.
 
+mod predictions;
+
 use std::time::Duration;
 
 use floodmark_features::lookup::Answer;
@@ -13,6 +15,7 @@ use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Request};
 use tonic_types::StatusExt;
 
+pub use self::predictions::Remote;
 use crate::refusal::{Hint, listed};
 use crate::wire::{from_value, to_answer, to_type};
 
@@ -75,6 +78,7 @@ pub struct Client {
     features: FeatureServiceClient<Channel>,
     scores: ScoreServiceClient<Channel>,
     models: ModelServiceClient<Channel>,
+    channel: Channel,
 }
 
 /// One row to score, as text.
@@ -153,7 +157,8 @@ impl Client {
         Ok(Client {
             features: FeatureServiceClient::new(channel.clone()),
             scores: ScoreServiceClient::new(channel.clone()),
-            models: ModelServiceClient::new(channel),
+            models: ModelServiceClient::new(channel.clone()),
+            channel,
         })
     }
 

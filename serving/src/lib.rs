@@ -8,6 +8,7 @@ pub mod client;
 mod deadline;
 mod places;
 mod plan;
+pub mod predictions;
 mod refusal;
 pub mod score;
 pub mod server;
@@ -15,4 +16,5 @@ pub mod service;
 #[cfg(test)]
 mod testing;
 pub mod training;
+pub mod verify;
 mod wire;

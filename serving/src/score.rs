@@ -5,7 +5,9 @@
 
 mod binding;
 mod job;
+pub mod log;
 mod service;
+mod together;
 
 use std::sync::Arc;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
@@ -29,6 +31,7 @@ use tonic::server::NamedService;
 
 use self::binding::Bindings;
 use self::job::{Job, run_together};
+use self::log::{Log, Seen};
 use crate::asked::{Asked, Spine};
 use crate::plan::{Plan, Plans};
 use crate::refusal::{Refusal, shown};
@@ -45,6 +48,7 @@ pub struct Scores {
     plans: Arc<Plans>,
     models: Arc<Registry>,
     bindings: Mutex<Bindings>,
+    log: Option<Arc<Log>>,
 }
 
 impl Scores {
@@ -55,7 +59,12 @@ impl Scores {
     /// Scores with these models.
     pub fn new(store: Arc<Store>, models: Arc<Registry>) -> Scores {
         let plans = Arc::new(Plans::new(store.definitions().clone()));
-        Scores { store, plans, models, bindings: Mutex::default() }
+        Scores { store, plans, models, bindings: Mutex::default(), log: None }
+    }
+
+    /// Logs a share of what is scored.
+    pub fn logged(self, log: Option<Arc<Log>>) -> Scores {
+        Scores { log, ..self }
     }
 
     /// Adds all that the services answer, scores on the short way. A request of more bytes is refused.
@@ -87,6 +96,10 @@ impl Scores {
             read.map_err(|error| Refusal::Read { error, field: format!("rows[{at}]") })?;
             let model = self.model_of(request, selection, &lead, keys, &mut key)?;
             self.push(&mut job, at, &model, asked.plan, &answer, fields, request.include_features, as_of)?;
+            if let Some(log) = &self.log {
+                let columns_id = plan.columns_id;
+                log.take(&Seen { request, at, keys, as_of, now, columns_id, answer: &answer }, &mut job.logged);
+            }
         }
         if request.include_features {
             job.response.feature_names.clone_from(&plan.names);

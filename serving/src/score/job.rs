@@ -8,11 +8,14 @@ use floodmark_models::model::{Model, ScoreError};
 use floodmark_proto::v1;
 use tonic::Status;
 
+use super::log::Logged;
 use crate::refusal::Refusal;
 
 /// A request whose rows are inputs now.
 pub(super) struct Job {
     pub(super) response: v1::ScoreResponse,
+    /// The rows that are to be logged.
+    pub(super) logged: Logged,
     parts: Vec<Part>,
     /// For each row of the response, its part.
     part_of_row: Vec<usize>,
@@ -35,7 +38,14 @@ impl Job {
             rows: Vec::with_capacity(request.rows.len()),
             ..v1::ScoreResponse::default()
         };
-        Job { response, parts: Vec::new(), part_of_row: Vec::with_capacity(request.rows.len()), began, ready: began }
+        Job {
+            response,
+            logged: Logged::default(),
+            parts: Vec::new(),
+            part_of_row: Vec::with_capacity(request.rows.len()),
+            began,
+            ready: began,
+        }
     }
 
     /// Adds a row for a model; says how many of its inputs were missing.
@@ -65,6 +75,7 @@ impl Job {
             model_nanos: nanos(run.began, run.ended),
             batch_rows: run.rows as u32,
         });
+        self.logged.scored(&self.response);
         self.response
     }
 }
@@ -91,7 +102,10 @@ pub(super) fn run_together(mut jobs: Vec<Job>) -> Vec<Result<v1::ScoreResponse, 
     let run = Run { began, ended: Instant::now(), rows };
     let answer = |(job, failed): (Job, Option<ScoreError>)| match failed {
         None => Ok(job.finish(run)),
-        Some(error) => Err(Refusal::Score(error).into()),
+        Some(error) => {
+            job.logged.failed();
+            Err(Refusal::Score(error).into())
+        }
     };
     jobs.into_iter().zip(failed).map(answer).collect()
 }

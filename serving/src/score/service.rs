@@ -26,8 +26,13 @@ impl ScoreService for Scores {
     type ScoreStreamStream = Pin<Box<dyn Stream<Item = Result<v1::ScoreStreamResponse, Status>> + Send>>;
 
     async fn score_stream(&self, request: Request<Streaming<v1::ScoreRequest>>) -> Result<Response<Self::ScoreStreamStream>, Status> {
-        let scores =
-            Scores { store: self.store.clone(), plans: self.plans.clone(), models: self.models.clone(), bindings: Mutex::default() };
+        let scores = Scores {
+            store: self.store.clone(),
+            plans: self.plans.clone(),
+            models: self.models.clone(),
+            bindings: Mutex::default(),
+            log: self.log.clone(),
+        };
         let answers = request.into_inner().map(move |request| {
             let request = request?;
             let answer = match scores.score_alone(&request) {
