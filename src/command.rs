@@ -5,15 +5,18 @@ mod definitions;
 mod demo;
 mod get;
 mod late;
+mod predictions;
 mod rejects;
 mod replay;
 mod score;
 mod training_set;
 mod up;
+mod verify;
 mod windows;
 
 use clap::Subcommand;
 
+pub(crate) use self::get::time;
 use crate::failure::Failure;
 
 /// What can be done.
@@ -35,6 +38,10 @@ pub(crate) enum Command {
     Score(score::Args),
     /// Adds features to a table of labels, each row as of its own time.
     TrainingSet(training_set::Args),
+    /// Prints what was scored and logged.
+    Predictions(predictions::Args),
+    /// Scores again what was logged and prints the differences.
+    Verify(verify::Args),
     /// Prints the events that missed final values.
     Late(late::Args),
     /// Prints the records that were refused.
@@ -55,6 +62,8 @@ impl Command {
             Command::Get(args) => get::run(&args, json),
             Command::Score(args) => score::run(&args, json),
             Command::TrainingSet(args) => training_set::run(&args, json),
+            Command::Predictions(args) => predictions::run(&args, json),
+            Command::Verify(args) => verify::run(&args, json),
             Command::Late(args) => late::run(&args, json),
             Command::Rejects(args) => rejects::run(&args, json),
             Command::Windows(args) => windows::run(&args, json),

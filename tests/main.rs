@@ -12,4 +12,5 @@ mod push;
 mod real_transactions;
 mod score;
 mod tidy;
+mod verify;
 mod window_cases;

@@ -14,7 +14,7 @@ pub(crate) const START: i64 = 1_522_540_800_000_000;
 
 /// A server of the fraud example.
 pub(crate) struct Running {
-    child: Child,
+    pub(crate) child: Child,
     pub(crate) address: String,
 }
 

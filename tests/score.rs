@@ -12,8 +12,15 @@ use tonic::transport::Channel;
 
 use crate::push::{MINUTE, Running, START, push, request, start_with, transaction, value};
 
-/// A repository with version 1 of the example's model, and a server that scores with it; `None` without ONNX Runtime.
+/// A server that scores with version 1 of the example's model, and its repository; `None` without ONNX Runtime.
 fn server(home: &Path) -> Option<(Running, PathBuf)> {
+    let models = repository(home)?;
+    let running = start_with(&home.join("store"), &["--models", models.to_str().expect("text")]);
+    Some((running, models))
+}
+
+/// A repository with version 1 of the example's model; `None` without ONNX Runtime.
+pub(crate) fn repository(home: &Path) -> Option<PathBuf> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     if !root.join(".runtime/onnxruntime").exists() && std::env::var_os("ORT_DYLIB_PATH").is_none() {
         assert!(std::env::var_os("REQUIRE_ORT").is_none(), "ONNX Runtime is not there: run `make setup`");
@@ -22,8 +29,7 @@ fn server(home: &Path) -> Option<(Running, PathBuf)> {
     }
     let models = home.join("models");
     copy(&root.join("examples/fraud/models/fraud/1"), &models.join("fraud/1"));
-    let running = start_with(&home.join("store"), &["--models", models.to_str().expect("text")]);
-    Some((running, models))
+    Some(models)
 }
 
 fn copy(from: &Path, to: &Path) {
@@ -34,7 +40,7 @@ fn copy(from: &Path, to: &Path) {
     }
 }
 
-fn by_keys(customer: i64, amount: f64, minutes: i64) -> v1::ScoreRequest {
+pub(crate) fn by_keys(customer: i64, amount: f64, minutes: i64) -> v1::ScoreRequest {
     let row = v1::EntityRow {
         keys: vec![value(Kind::Int64Value(customer)), value(Kind::Int64Value(9))],
         request: vec![value(Kind::DoubleValue(amount))],
@@ -52,7 +58,7 @@ fn by_keys(customer: i64, amount: f64, minutes: i64) -> v1::ScoreRequest {
 }
 
 /// The whole event, which says everything.
-fn by_event(id: i64, minutes: i64, amount: f64) -> v1::ScoreRequest {
+pub(crate) fn by_event(id: i64, minutes: i64, amount: f64) -> v1::ScoreRequest {
     let event = v1::OwnEvent { values: transaction(id, minutes, Some(amount)).values, ..Default::default() };
     let columns = request(0, Vec::new()).columns;
     v1::ScoreRequest {
@@ -64,7 +70,7 @@ fn by_event(id: i64, minutes: i64, amount: f64) -> v1::ScoreRequest {
     }
 }
 
-async fn score(client: &ScoreServiceClient<Channel>, request: v1::ScoreRequest) -> Result<v1::ScoreResponse, tonic::Status> {
+pub(crate) async fn score(client: &ScoreServiceClient<Channel>, request: v1::ScoreRequest) -> Result<v1::ScoreResponse, tonic::Status> {
     client.clone().score(request).await.map(tonic::Response::into_inner)
 }
 

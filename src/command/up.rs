@@ -16,7 +16,9 @@ use floodmark_ingest::writer::{self, Handle, WriterError};
 use floodmark_models::model::Settings as ModelSettings;
 use floodmark_models::registry::Registry;
 use floodmark_models::repository::Repository;
+use floodmark_serving::predictions::Predictions;
 use floodmark_serving::score::Scores;
+use floodmark_serving::score::log::{Log, LogCounts, LogSettings, LogWriter, Share};
 use floodmark_serving::server::{Calls, Drained, Server, ServerSettings};
 use floodmark_serving::service::Features;
 use floodmark_store::Store;
@@ -56,6 +58,13 @@ pub(crate) struct Args {
     /// The ONNX Runtime library; looked for in the usual places if not said.
     #[arg(long, value_name = "FILE", requires = "models")]
     onnxruntime: Option<PathBuf>,
+    /// Keeps a share of what is scored, from 0 to 1 or `all`, for `floodmark predictions` and `floodmark verify`: always the same rows,
+    /// chosen by entity and as-of time.
+    #[arg(long, value_name = "SHARE", requires = "models")]
+    log_predictions: Option<Share>,
+    /// The newest logged predictions are kept, up to so many bytes.
+    #[arg(long, value_name = "BYTES", default_value_t = 1 << 30, requires = "log_predictions")]
+    prediction_log_bytes: u64,
     /// Threads that serve; all cores if not said.
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..))]
     threads: Option<u16>,
@@ -91,11 +100,27 @@ pub(crate) fn run(args: &Args, json: bool) -> Result<(), Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let (handle, writer) = writer::spawn(store.clone());
     let models = args.models.as_ref().map(|directory| load_models(&store, directory, args.onnxruntime.clone()));
-    let drained = runtime.block_on(serve(server, store, models, handle, writer, json))?;
-    match drained {
+    let log = start_log(args, &store)?;
+    let logged = log.as_ref().map(|log| log.log().clone());
+    let drained = runtime.block_on(serve(server, store, models, logged, handle, writer, json));
+    if let Some(log) = log {
+        tell_log(log.end());
+    }
+    match drained? {
         Drained::InTime => Ok(()),
         Drained::CutShort => Err(Failure::failed("some calls were cut short: they took longer than the drain allows")),
     }
+}
+
+fn start_log(args: &Args, store: &Arc<Store>) -> Result<Option<LogWriter>, Failure> {
+    let Some(share) = args.log_predictions.filter(|share| !share.is_none()) else { return Ok(None) };
+    let settings = LogSettings { share, keep_bytes: args.prediction_log_bytes };
+    Ok(Some(LogWriter::start(store.clone(), settings, |trouble| eprintln!("warning: {trouble}"))?))
+}
+
+/// What is not in the log is said.
+fn tell_log(LogCounts { written, dropped, failed, lost, removed }: LogCounts) {
+    eprintln!("predictions are logged. written={written} dropped={dropped} failed={failed} lost={lost} removed={removed}");
 }
 
 fn is_push(input: &Input) -> bool {
@@ -114,15 +139,17 @@ fn known_sources(store: &Store, inputs: &[Input]) -> Result<(), Failure> {
 
 /// The server's settings, with the names of what it serves.
 pub(super) fn settings(listen: SocketAddr) -> ServerSettings {
-    ServerSettings { services: vec![Features::NAME.to_owned(), Push::NAME.to_owned()], ..ServerSettings::at(listen) }
+    ServerSettings { services: [Features::NAME, Push::NAME, Predictions::NAME].map(str::to_owned).to_vec(), ..ServerSettings::at(listen) }
 }
 
 /// What one thread of the server answers.
-pub(super) fn calls(store: &Arc<Store>, models: Option<&Arc<Registry>>, handle: &Handle) -> Calls {
+pub(super) fn calls(store: &Arc<Store>, models: Option<&Arc<Registry>>, log: Option<&Arc<Log>>, handle: &Handle) -> Calls {
     let push = Push::new(handle.clone()).into_service(MAX_PUSH);
-    let calls = Features::new(store.clone()).into_calls(MAX_REQUEST).map_routes(|routes| routes.add_service(push));
+    let predictions = Predictions::new(store.clone(), log.cloned()).into_service();
+    let calls = Features::new(store.clone()).into_calls(MAX_REQUEST);
+    let calls = calls.map_routes(|routes| routes.add_service(push).add_service(predictions));
     match models {
-        Some(models) => Scores::new(store.clone(), models.clone()).add_to(calls, MAX_REQUEST),
+        Some(models) => Scores::new(store.clone(), models.clone()).logged(log.cloned()).add_to(calls, MAX_REQUEST),
         None => calls,
     }
 }
@@ -143,6 +170,7 @@ async fn serve(
     server: Server,
     store: Arc<Store>,
     models: Option<Arc<Registry>>,
+    log: Option<Arc<Log>>,
     handle: Handle,
     writer: JoinHandle<Result<(), WriterError>>,
     json: bool,
@@ -152,7 +180,7 @@ async fn serve(
     let mut written = watch(writer);
     let make_calls = {
         let handle = handle.clone();
-        move || calls(&store, models.as_ref(), &handle)
+        move || calls(&store, models.as_ref(), log.as_ref(), &handle)
     };
     let until_told = async {
         tokio::select! {

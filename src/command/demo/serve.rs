@@ -62,7 +62,7 @@ pub(super) fn read(store: &Arc<Store>, samples: &[Sample], recount: &Recount<'_>
     let (handle, writer) = writer::spawn(store.clone());
     let make_calls = {
         let (store, handle) = (store.clone(), handle.clone());
-        move || up::calls(&store, None, &handle)
+        move || up::calls(&store, None, None, &handle)
     };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let (stop, stopped) = oneshot::channel::<()>();
