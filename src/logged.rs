@@ -34,13 +34,13 @@ pub(crate) struct LoggedArgs {
 /// Where a log is.
 pub(crate) enum Place {
     Store(Arc<Store>),
-    Server(Remote),
+    Server(Box<Remote>),
 }
 
 impl LoggedArgs {
     pub(crate) fn open(&self) -> Result<Place, Failure> {
         match (&self.address, &self.store) {
-            (Some(address), _) => Remote::connect(address).map(Place::Server).map_err(|error| match error {
+            (Some(address), _) => Remote::connect(address).map(|remote| Place::Server(Box::new(remote))).map_err(|error| match error {
                 ClientError::Address { .. } => Failure::usage(error.to_string()),
                 _ => Failure::failed(error.to_string()),
             }),

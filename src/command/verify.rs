@@ -49,7 +49,7 @@ pub(crate) fn run(args: &Args, json: bool) -> Result<(), Failure> {
     let records = args.logged.records(&place, 0)?;
     let (report, refused) = match place {
         Place::Server(remote) => {
-            let verifier = verify(Verifier::new(remote), records, chosen.as_deref())?;
+            let verifier = verify(Verifier::new(*remote), records, chosen.as_deref())?;
             (verifier.finish(), Vec::new())
         }
         Place::Store(store) => {

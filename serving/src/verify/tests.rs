@@ -60,7 +60,7 @@ fn told(score: Result<v1::ScoreRow, &'static str>, now: f64, corrected: f64) -> 
 
 fn verify(record: v1::Prediction, told: Told) -> Report {
     let mut verifier = Verifier::new(told);
-    verifier.take(&[record]).unwrap();
+    verifier.take(&[record]).expect("a report");
     verifier.finish()
 }
 
@@ -95,7 +95,7 @@ fn provisional_values_may_move_and_final_ones_must_not() {
     assert!(!verify(mixed, told(Ok(served(2.0, 1)), 3.0, 4.0)).holds());
     // Its own event has come since, as it really was.
     let mut own = record(served(2.0, 0));
-    own.request.as_mut().unwrap().rows[0].event = Some(v1::OwnEvent::default());
+    own.request.as_mut().expect("a report").rows[0].event = Some(v1::OwnEvent::default());
     let own = verify(own, told(Ok(served(2.0, 0)), 3.0, 4.0));
     assert!(own.holds() && own.skew.features["spend.n"].by_own_event == 1);
 }
@@ -118,5 +118,5 @@ fn what_cannot_be_compared_is_counted_by_its_reason() {
     assert!(verify(failed(), told(Err("SCORE_NOT_FINITE"), 2.0, 2.0)).holds());
     assert!(!verify(failed(), told(Ok(served(2.0, 0)), 2.0, 2.0)).holds());
     let gone = Verifier::new(told(Err(""), 2.0, 2.0)).take(&[record(served(2.0, 0))]);
-    assert!(gone.unwrap_err().to_string().contains("gone"), "a server that does not answer is no difference");
+    assert!(gone.expect_err("no server").to_string().contains("gone"), "a server that does not answer is no difference");
 }

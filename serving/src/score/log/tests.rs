@@ -29,15 +29,15 @@ fn score(log: &Arc<Log>, request: &v1::ScoreRequest) {
 
 #[test]
 fn a_share_is_the_same_rows_everywhere_and_part_of_a_greater_one() {
-    let (tenth, half) = (Share::of(0.1).unwrap(), Share::of(0.5).unwrap());
+    let (tenth, half) = (Share::of(0.1).expect("as asked"), Share::of(0.5).expect("as asked"));
     let held = |share: Share| (0..10_000_i64).filter(|n| share.holds(&[ValueRef::Int(n % 100)], Time::from_micros(*n))).collect::<Vec<_>>();
     let (few, many) = (held(tenth), held(half));
     assert!((850..1_150).contains(&few.len()) && (4_700..5_300).contains(&many.len()), "{} {}", few.len(), many.len());
     assert!(few.iter().all(|n| many.contains(n)));
     assert_eq!(few[..4], [11, 18, 25, 50], "on every server and in every version");
-    assert_eq!(held("all".parse().unwrap()).len(), 10_000);
+    assert_eq!(held("all".parse().expect("as asked")).len(), 10_000);
     assert_eq!(Share::of(1.0), Some(Share::ALL));
-    assert!("0".parse::<Share>().unwrap().is_none());
+    assert!("0".parse::<Share>().expect("as asked").is_none());
     for wrong in ["1.1", "-0.1", "NaN", "some"] {
         assert!(wrong.parse::<Share>().is_err(), "{wrong}");
     }
@@ -55,8 +55,8 @@ fn a_record_asks_for_its_row_alone_and_again() {
         })
         .collect();
     assert_eq!(written.len(), 3);
-    let last = written.into_iter().next_back().unwrap();
-    let asked = last.request.unwrap();
+    let last = written.into_iter().next_back().expect("as asked");
+    let asked = last.request.expect("as asked");
     assert_eq!((asked.model_version.as_str(), asked.as_of_micros, asked.version, asked.include_features), ("4", Some(5), Some(77), true));
     assert_eq!((asked.rows.len(), &asked.rows[0].keys[0]), (1, &from_value(Value::Int(2))));
     let Some(v1::prediction::Outcome::Row(row)) = last.outcome else { panic!("a row") };
