@@ -6,6 +6,7 @@ mod demo;
 mod get;
 mod late;
 mod models;
+mod predictions;
 mod rejects;
 mod replay;
 mod score;
@@ -13,10 +14,12 @@ mod scores;
 mod scoring;
 mod training_set;
 mod up;
+mod verify;
 mod windows;
 
 use clap::Subcommand;
 
+pub(crate) use self::get::time;
 use crate::failure::Failure;
 
 /// What can be done.
@@ -40,6 +43,10 @@ pub(crate) enum Command {
     Models(models::Args),
     /// Adds features to a table of labels, each row as of its own time.
     TrainingSet(training_set::Args),
+    /// Prints what was scored and logged.
+    Predictions(predictions::Args),
+    /// Scores again what was logged and prints the differences.
+    Verify(verify::Args),
     /// Prints the events that missed final values.
     Late(late::Args),
     /// Prints the scores of events that were scored as they came.
@@ -63,6 +70,8 @@ impl Command {
             Command::Score(args) => score::run(&args, json),
             Command::Models(args) => models::run(&args, json),
             Command::TrainingSet(args) => training_set::run(&args, json),
+            Command::Predictions(args) => predictions::run(&args, json),
+            Command::Verify(args) => verify::run(&args, json),
             Command::Late(args) => late::run(&args, json),
             Command::Scores(args) => scores::run(&args, json),
             Command::Rejects(args) => rejects::run(&args, json),

@@ -19,4 +19,5 @@ mod score;
 mod stream_scores;
 mod swaps;
 mod tidy;
+mod verify;
 mod window_cases;

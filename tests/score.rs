@@ -74,7 +74,7 @@ pub(crate) fn by_keys(customer: i64, amount: f64, minutes: i64) -> v1::ScoreRequ
 }
 
 /// The whole event, which says everything.
-fn by_event(id: i64, minutes: i64, amount: f64) -> v1::ScoreRequest {
+pub(crate) fn by_event(id: i64, minutes: i64, amount: f64) -> v1::ScoreRequest {
     let event = v1::OwnEvent { values: transaction(id, minutes, Some(amount)).values, ..Default::default() };
     let columns = request(0, Vec::new()).columns;
     v1::ScoreRequest {

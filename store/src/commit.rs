@@ -225,8 +225,9 @@ impl Store {
     pub(crate) fn publish_tally(&self, version: u64, source: usize, watermark: Time, tally: &Tally, outputs: Vec<Outputs>) {
         self.pending.lock().take(outputs);
         self.writer.lock().tallies[source].add(tally);
-        self.watermarks[source].store(watermark.micros(), Ordering::Release);
+        // In this order: a reader looks at the watermark first, so it takes nothing for final that its version does not hold.
         self.published.store(version, Ordering::Release);
+        self.watermarks[source].store(watermark.micros(), Ordering::Release);
         self.tick.fetch_add(1, Ordering::Relaxed);
     }
 

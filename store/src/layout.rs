@@ -16,6 +16,7 @@
 //!                                                               1: QueueNote (postcard): the source, the sequence numbers of the rows
 //!                                                               2: the sequence numbers not to be scored (postcard), once the log is cut
 //!   scores     source u16 BE | version u64 BE | sequence u64 BE -> a record, as whoever made it understands it
+//!   predictions  at (ordered i64 BE) | counter u32 BE         -> what was scored, as its writer wrote it; made with the first record
 //! ```
 //!
 //! An entity key is prefix-free among those of its entity (see `features::key`), so the chunks of one key are one range.
@@ -43,6 +44,7 @@ pub(crate) const PART_REQUEST: u8 = 0;
 pub(crate) const PART_NOTE: u8 = 1;
 /// Those of them that were not accepted.
 pub(crate) const PART_REFUSED: u8 = 2;
+pub(crate) const PREDICTIONS: TableDefinition<'_, Bytes, Bytes> = TableDefinition::new("predictions");
 
 /// The format that this program writes.
 pub(crate) const FORMAT: u32 = 1;
@@ -54,6 +56,7 @@ pub(crate) const META_FORMAT: &str = "format";
 pub(crate) const META_PARTITIONS: &str = "partitions";
 pub(crate) const META_DEFINITIONS: &str = "definitions";
 pub(crate) const META_CHECKPOINT: &str = "checkpoint";
+pub(crate) const META_PREDICTIONS: &str = "predictions";
 
 /// Where the chunks of a key start.
 pub(crate) fn timeline_key(view: usize, key: &[u8]) -> Vec<u8> {

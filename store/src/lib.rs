@@ -10,6 +10,7 @@ mod commit;
 mod error;
 mod layout;
 mod memory;
+mod predictions;
 mod read;
 mod recovery;
 mod scores;
@@ -33,6 +34,7 @@ use scores::Queue;
 pub use commit::{BatchReport, Commit, Tally};
 pub use error::{OpenError, ReadError, StoreError};
 pub use scores::{ScoreRecord, ToScore, Unscored, Waiting};
+pub use predictions::{Appended, PredictionKey};
 pub use side::{RejectedRecord, SideOutputs};
 pub use sweep::{KeySweep, SWEEP_ROWS, Sweep, SweepRow};
 

@@ -9,7 +9,7 @@ use arrow::datatypes::{DataType, Float64Type, Int64Type};
 use floodmark_models::matrix::Input;
 use floodmark_models::model::Settings as ModelSettings;
 use floodmark_models::registry::{Registry, Selection};
-use floodmark_models::repository::Repository;
+use floodmark_models::repository::{Policy, Repository};
 use floodmark_proto::v1;
 use floodmark_proto::v1::push_service_client::PushServiceClient;
 use floodmark_proto::v1::score_service_client::ScoreServiceClient;
@@ -146,9 +146,8 @@ async fn call_and_push(address: &str, payments: &[Payment]) -> Vec<f64> {
 /// The model, in this process, on the rows of a training set.
 fn offline(store: &Path, models: &Path, training: &Path) -> Vec<f64> {
     let registry = Arc::new(Registry::new(Repository::new(models), None, ModelSettings::default()));
-    for (model, loaded) in Scores::new(Arc::new(open(store)), registry.clone()).load_all() {
-        loaded.unwrap_or_else(|error| panic!("{model}: {error}"));
-    }
+    let tried = Scores::new(Arc::new(open(store)), registry.clone()).load_all(&Policy::Latest(1)).expect("a repository");
+    assert!(tried.iter().flat_map(|(_, tried)| tried).all(|(_, loaded)| loaded.is_ok()), "{tried:?}");
     let model = registry.pick("fraud", Selection::Default).expect("a model");
     let mut all = Vec::new();
     for batch in batches(training) {

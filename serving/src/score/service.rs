@@ -29,8 +29,13 @@ impl ScoreService for Scores {
     type ScoreStreamStream = Pin<Box<dyn Stream<Item = Result<v1::ScoreStreamResponse, Status>> + Send>>;
 
     async fn score_stream(&self, request: Request<Streaming<v1::ScoreRequest>>) -> Result<Response<Self::ScoreStreamStream>, Status> {
-        let shared = self.models.clone();
-        let scores = Arc::new(Scores { store: self.store.clone(), plans: self.plans.clone(), models: shared, bindings: Mutex::default() });
+        let scores = Arc::new(Scores {
+            store: self.store.clone(),
+            plans: self.plans.clone(),
+            models: self.models.clone(),
+            bindings: Mutex::default(),
+            log: self.log.clone(),
+        });
         let answers = request.into_inner().then(move |request| {
             let scores = scores.clone();
             async move {

@@ -197,6 +197,7 @@ impl StreamScores {
             outcome: Some(Outcome::Row(scored)),
             columns_id,
             sequence: Some(*sequence),
+            provisional_features: Vec::new(),
         };
         Ok(Ok(request.rows.iter().zip(sequences).zip(response.rows).map(record).collect()))
     }
@@ -218,6 +219,7 @@ impl StreamScores {
             outcome: Some(Outcome::Error(error)),
             columns_id: plan.map_or(0, |plan| plan.columns_id),
             sequence: Some(sequence),
+            provisional_features: Vec::new(),
         }
     }
 }
