@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use floodmark_ingest::push::Push;
 use floodmark_ingest::replay::Input;
-use floodmark_ingest::writer::{self, Handle, WriterError};
+use floodmark_ingest::writer::{self, WriterError};
 use floodmark_models::model::Settings as ModelSettings;
 use floodmark_models::registry::Registry;
 use floodmark_models::repository::{Policy, Repository};
@@ -23,8 +23,8 @@ use floodmark_serving::inference::Inference;
 use floodmark_serving::metrics::calls::Counts;
 use floodmark_serving::predictions::Predictions;
 use floodmark_serving::score::Scores;
-use floodmark_serving::score::log::{Log, LogCounts, LogSettings, LogWriter, Share};
-use floodmark_serving::server::{Calls, Drained, Server, ServerSettings};
+use floodmark_serving::score::log::{LogCounts, LogSettings, LogWriter, Share};
+use floodmark_serving::server::{Drained, Server, ServerSettings};
 use floodmark_serving::service::Features;
 use floodmark_store::Store;
 use serde::Serialize;
@@ -46,7 +46,6 @@ const EXAMPLE: &str = "EXAMPLES:
 
 Pushing (floodmark.v1.PushService) is always on. A file is taken in to its end before the first answer. SIGINT and SIGTERM end
 the server in order: what was acknowledged is kept, and so it is after kill -9.";
-
 
 /// What to take in, and where to answer.
 #[derive(Debug, clap::Args)]

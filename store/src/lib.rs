@@ -33,8 +33,8 @@ use scores::Queue;
 
 pub use commit::{BatchReport, Commit, Tally};
 pub use error::{OpenError, ReadError, StoreError};
-pub use scores::{ScoreRecord, ToScore, Unscored, Waiting};
 pub use predictions::{Appended, PredictionKey};
+pub use scores::{ScoreRecord, ToScore, Unscored, Waiting};
 pub use side::{RejectedRecord, SideOutputs};
 pub use sweep::{KeySweep, SWEEP_ROWS, Sweep, SweepRow};
 

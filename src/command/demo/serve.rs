@@ -14,7 +14,7 @@ use tokio::sync::oneshot;
 use super::SERVICE;
 use super::recount::Recount;
 use super::world::Sample;
-use crate::command::up;
+use crate::command::up::{self, Answers};
 use crate::failure::Failure;
 
 /// A call that takes longer has failed.
