@@ -14,7 +14,7 @@ use floodmark_features::value::Value;
 use floodmark_models::matrix::Input;
 use floodmark_models::model::{Model, Settings};
 use floodmark_models::registry::{LoadError, Registry, Selection};
-use floodmark_models::repository::Repository;
+use floodmark_models::repository::{Policy, Repository};
 use floodmark_serving::client::{Client, ScoreQuestion};
 use floodmark_serving::score::Scores;
 use floodmark_serving::training::{TrainingRequest, write_training_set};
@@ -96,7 +96,8 @@ fn load(store: &Arc<Store>, directory: &Path) -> Result<Result<Arc<Registry>, St
         std::fs::write(version.join(name), bytes)?;
     }
     let registry = Arc::new(Registry::new(Repository::new(directory), None, Settings::default()));
-    for (_, loaded) in Scores::new(store.clone(), registry.clone()).load_all() {
+    let tried = Scores::new(store.clone(), registry.clone()).load_all(&Policy::Latest(1))?;
+    for (_, loaded) in tried.into_iter().flat_map(|(_, versions)| versions) {
         match loaded {
             Ok(_) => {}
             Err(LoadError::Runtime(missing)) => return Ok(Err(missing.to_string())),
