@@ -3,7 +3,7 @@
 
 mod models;
 
-pub use models::{ModelState, ModelStatus};
+pub use models::{Difference, ModelState, ModelStatus};
 
 mod predictions;
 
