@@ -5,21 +5,27 @@ mod definitions;
 mod demo;
 mod get;
 mod late;
+mod models;
+mod predictions;
 mod rejects;
 mod replay;
 mod score;
+mod scores;
+mod scoring;
 mod training_set;
 mod up;
+mod verify;
 mod windows;
 
 use clap::Subcommand;
 
+pub(crate) use self::get::time;
 use crate::failure::Failure;
 
 /// What can be done.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// The whole story on one machine in a minute: events in, features out, a recount that must agree.
+    /// The whole story on one machine in a minute: events in, features and scores out, a recount that must agree.
     Demo(demo::Args),
     /// Validates a definition file and lists what it defines.
     Check(check::Args),
@@ -33,10 +39,18 @@ pub(crate) enum Command {
     Get(get::Args),
     /// Scores one row with a model of a server.
     Score(score::Args),
+    /// Lists, loads, labels and unloads the models of a server.
+    Models(models::Args),
     /// Adds features to a table of labels, each row as of its own time.
     TrainingSet(training_set::Args),
+    /// Prints what was scored and logged.
+    Predictions(predictions::Args),
+    /// Scores again what was logged and prints the differences.
+    Verify(verify::Args),
     /// Prints the events that missed final values.
     Late(late::Args),
+    /// Prints the scores of events that were scored as they came.
+    Scores(scores::Args),
     /// Prints the records that were refused.
     Rejects(rejects::Args),
     /// Prints the windows that have closed.
@@ -54,8 +68,12 @@ impl Command {
             Command::Up(args) => up::run(&args, json),
             Command::Get(args) => get::run(&args, json),
             Command::Score(args) => score::run(&args, json),
+            Command::Models(args) => models::run(&args, json),
             Command::TrainingSet(args) => training_set::run(&args, json),
+            Command::Predictions(args) => predictions::run(&args, json),
+            Command::Verify(args) => verify::run(&args, json),
             Command::Late(args) => late::run(&args, json),
+            Command::Scores(args) => scores::run(&args, json),
             Command::Rejects(args) => rejects::run(&args, json),
             Command::Windows(args) => windows::run(&args, json),
         }

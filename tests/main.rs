@@ -1,16 +1,23 @@
 //! The tests of the whole: one binary, one module for each question.
 #![allow(clippy::unwrap_used)]
 
+mod clients;
 mod crash;
+mod demo;
 mod disorder;
 mod disorder_real;
 mod flink;
+mod handbook;
 mod harness;
 mod http;
 mod keeping;
 mod kernel;
+mod models_command;
 mod push;
 mod real_transactions;
 mod score;
+mod stream_scores;
+mod swaps;
 mod tidy;
+mod verify;
 mod window_cases;

@@ -1,4 +1,4 @@
-"""Runs a script with exactly the packages that it pins, in a virtual environment of its own under `.runtime`."""
+"""Runs a script with exactly the packages that it pins, in an environment that `.ci/python` makes once."""
 
 import os
 import subprocess
@@ -8,17 +8,12 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def enter(requirements, name="venv"):
-    """Goes on as the same script inside `.runtime/NAME`, which is made anew whenever the requirements have changed."""
-    venv = ROOT / ".runtime" / name
-    if Path(sys.prefix).resolve() == venv.resolve():
+def enter(name, requirements):
+    """Goes on as the same script in the environment `name`."""
+    if Path(sys.prefix).resolve() == ROOT / ".runtime" / "python" / name:
         return
-    python, installed = venv / "bin" / "python", venv / "requirements.txt"
-    wanted = Path(requirements).read_bytes()
-    if not (python.exists() and installed.exists() and installed.read_bytes() == wanted):
-        print(f"installing what {Path(requirements).name} pins, once ...", file=sys.stderr, flush=True)
-        subprocess.run([sys.executable, "-m", "venv", "--clear", venv], check=True, stdout=sys.stderr)
-        pip = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--requirement", requirements]
-        subprocess.run(pip, check=True, stdout=sys.stderr)
-        installed.write_bytes(wanted)  # Last, so that a half-made one is made again.
-    os.execv(python, [str(python), *sys.argv])
+    made = subprocess.run([ROOT / ".ci" / "python", name, requirements], stdout=subprocess.PIPE, text=True)
+    if made.returncode != 0:
+        sys.exit(made.returncode)  # It has said why.
+    python = made.stdout.strip()
+    os.execv(python, [python, *sys.argv])

@@ -1,7 +1,6 @@
 //! A model: one version that passed every step of loading, and scores.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::available_parallelism;
 use std::time::Duration;
 
@@ -10,9 +9,10 @@ mod refused;
 
 pub use refused::{Refused, Step};
 
+use crate::counts::Counts;
 use crate::matrix::Matrix;
 use crate::sessions::Sessions;
-use crate::signature::Signature;
+use crate::signature::{Element, Signature};
 use crate::stats::{Scored, Stats};
 
 /// A version that serves.
@@ -24,9 +24,9 @@ pub struct Model {
     fallback: Option<f64>,
     sha256: String,
     sessions: Sessions,
+    score_element: Element,
     row_time: Duration,
-    runs: AtomicU64,
-    errors: AtomicU64,
+    counts: Counts,
     stats: Stats,
 }
 
@@ -111,14 +111,24 @@ impl Model {
         self.row_time
     }
 
+    /// [`Element::Float`] if 32 bits hold each of its scores, else [`Element::Double`].
+    pub fn score_element(&self) -> Element {
+        self.score_element
+    }
+
     /// Calls of [`Model::score`] so far.
     pub fn runs(&self) -> u64 {
-        self.runs.load(Ordering::Relaxed)
+        self.counts.runs()
     }
 
     /// How many of them ended in an error.
     pub fn errors(&self) -> u64 {
-        self.errors.load(Ordering::Relaxed)
+        self.counts.errors()
+    }
+
+    /// What it has done since it was loaded.
+    pub fn counts(&self) -> &Counts {
+        &self.counts
     }
 
     /// What it has scored.
@@ -134,14 +144,11 @@ impl Model {
     /// Scores rows on the thread that calls; `scores` holds their scores afterwards, in order, and nothing after an error.
     pub fn score(&self, rows: &Matrix, scores: &mut Vec<f64>) -> Result<(), ScoreError> {
         scores.clear();
-        self.runs.fetch_add(1, Ordering::Relaxed);
         let scored = self.run(rows, scores);
+        self.counts.ran(scored.is_ok());
         match scored {
             Ok(()) => self.stats.take(rows, scores),
-            Err(_) => {
-                self.errors.fetch_add(1, Ordering::Relaxed);
-                scores.clear();
-            }
+            Err(_) => scores.clear(),
         }
         scored
     }
@@ -162,7 +169,5 @@ impl Model {
     }
 }
 
-#[cfg(test)]
-mod made;
 #[cfg(test)]
 mod tests;

@@ -183,6 +183,11 @@ impl Registry {
         &self.repository
     }
 
+    /// Whether there is anything to run models with.
+    pub fn runtime(&self) -> Result<(), RuntimeError> {
+        Runtime::get(self.library.as_deref()).map(|_| ())
+    }
+
     /// Loads a version, or loads it again, and puts it to work. Blocks for as long as that takes, which may be seconds.
     ///
     /// If it is refused, what served before serves on, and the list says why.
@@ -335,6 +340,12 @@ impl Registry {
     /// How loading went, since the registry was made.
     pub fn loads(&self) -> Loads {
         self.loads.lock().clone()
+    }
+
+    /// The versions of a model that score, ascending.
+    pub fn versions(&self, model: &str) -> Result<Vec<Arc<Model>>, RegistryError> {
+        let live = self.live.load();
+        Ok(live.entry(model)?.slots.values().filter_map(|slot| slot.serving.clone()).collect())
     }
 
     /// Every version that was ever asked for, by model and number.

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use ort::memory::Allocator;
 use ort::session::{HasSelectedOutputs, OutputSelector, RunOptions, Session, SessionInputValue};
-use ort::value::{DynValue, Shape, Tensor, TensorElementType, TensorRef};
+use ort::value::{DynValue, Shape, Tensor, TensorRef};
 use parking_lot::{Mutex, MutexGuard};
 
 use crate::matrix::{Cells, Column, Matrix};
@@ -165,9 +165,4 @@ fn take_column<T: Copy + Into<f64>>(values: &[T], rows: usize, column: Option<us
     let column = column.ok_or_else(|| format!("{} values for rows={rows}", values.len()))?;
     scores.extend(values.chunks_exact(width).map(|row| row[column].into()));
     Ok(())
-}
-
-/// Whether such values can be a score.
-pub(crate) fn is_score(element: TensorElementType) -> bool {
-    matches!(element, TensorElementType::Float32 | TensorElementType::Float64)
 }

@@ -15,7 +15,27 @@ pub struct Signature {
     pub columns_id: u64,
     /// By position.
     pub inputs: Vec<SignatureInput>,
+    /// Where the model's file takes them.
+    pub tensors: Tensors,
     pub(crate) feeding: Feeding,
+}
+
+/// The tensors that hold the inputs, as the model's file names them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Tensors {
+    /// One float tensor `[rows, inputs]`.
+    Matrix(String),
+    /// One for each input, by position.
+    Columns(Vec<ColumnTensor>),
+}
+
+/// A tensor that holds one input.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ColumnTensor {
+    /// Its name.
+    pub name: String,
+    /// Whether its shape is `[rows, 1]`; else it is `[rows]`.
+    pub upright: bool,
 }
 
 /// One input.

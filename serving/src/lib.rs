@@ -7,9 +7,11 @@ mod asked;
 pub mod client;
 mod deadline;
 pub mod http;
+pub mod inference;
 pub mod metrics;
 mod places;
 mod plan;
+pub mod predictions;
 mod refusal;
 pub mod score;
 pub mod server;
@@ -17,4 +19,5 @@ pub mod service;
 #[cfg(test)]
 mod testing;
 pub mod training;
+pub mod verify;
 mod wire;

@@ -13,6 +13,8 @@ use floodmark_store::ReadError;
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt};
 
+use crate::inference::TensorError;
+
 /// `ErrorInfo.domain` of every refusal.
 pub(crate) const DOMAIN: &str = "floodmark";
 
@@ -71,6 +73,14 @@ pub(crate) enum Refusal {
     Input { error: InputError, field: String },
     #[error(transparent)]
     Score(ScoreError),
+    #[error(transparent)]
+    Tensor(#[from] TensorError),
+    #[error("model was refused when it was loaded. model={model} version={version} reason={reason}")]
+    NotServing { model: String, version: u64, reason: String },
+    #[error("model is still being loaded; try again. model={model} version={version}")]
+    Loading { model: String, version: u64 },
+    #[error("models are not operated from outside; start the server with --admin to allow it. model={model}")]
+    NotAdmin { model: String },
 }
 
 /// What was probably meant, as the middle of a message.
@@ -128,7 +138,10 @@ impl Refusal {
             Refusal::Read { error: ReadError::Storage(_), .. } => Code::Internal,
             Refusal::Model(RegistryError::UnknownModel { .. } | RegistryError::NotReady { .. }) => Code::NotFound,
             Refusal::Model(RegistryError::Labelled { .. }) | Refusal::Load(LoadError::Refused(_)) => Code::FailedPrecondition,
-            Refusal::Load(LoadError::Runtime(_)) => Code::Unavailable,
+            Refusal::NotServing { .. } => Code::FailedPrecondition,
+            Refusal::Load(LoadError::Runtime(_)) | Refusal::Loading { .. } => Code::Unavailable,
+            Refusal::NotAdmin { .. } => Code::PermissionDenied,
+            Refusal::Tensor(TensorError::Unsupported { .. }) => Code::Unimplemented,
             Refusal::Model(RegistryError::Repository(_)) | Refusal::Score(_) => Code::Internal,
             _ => Code::InvalidArgument,
         }
@@ -172,6 +185,10 @@ impl Refusal {
             Refusal::Input { error: InputError::WrongType { .. }, .. } => "WRONG_INPUT_TYPE",
             Refusal::Score(ScoreError::NotFinite { .. }) => "SCORE_NOT_FINITE",
             Refusal::Score(_) => "MODEL_FAILED",
+            Refusal::Tensor(error) => error.reason(),
+            Refusal::NotServing { .. } => "MODEL_REFUSED",
+            Refusal::Loading { .. } => "MODEL_LOADING",
+            Refusal::NotAdmin { .. } => "NOT_ADMIN",
         }
     }
 
@@ -187,7 +204,8 @@ impl Refusal {
             Refusal::Model(RegistryError::UnknownModel { .. }) => Some("model"),
             Refusal::ModelVersion { .. } | Refusal::Model(RegistryError::NotReady { .. }) => Some("model_version"),
             Refusal::Model(RegistryError::BadLabel { .. }) => Some("label"),
-            Refusal::Model(_) => None,
+            Refusal::Model(_) | Refusal::NotServing { .. } | Refusal::Loading { .. } | Refusal::NotAdmin { .. } => None,
+            Refusal::Tensor(_) => None, // says it in words of its own
             Refusal::Unknown { field, .. }
             | Refusal::FeatureTwice { field, .. }
             | Refusal::UnknownName { field, .. }
@@ -206,6 +224,18 @@ impl Refusal {
         }
     }
 
+    /// The model that is not there to answer, and whether it is a version that is missing.
+    fn resource(&self) -> Option<(&'static str, String)> {
+        match self {
+            Refusal::Model(RegistryError::UnknownModel { model, .. }) => Some(("model", model.clone())),
+            Refusal::Model(RegistryError::NotReady { model, wanted, .. }) => Some(("model version", format!("{model}/{wanted}"))),
+            Refusal::NotServing { model, version, .. } | Refusal::Loading { model, version } => {
+                Some(("model version", format!("{model}/{version}")))
+            }
+            _ => None,
+        }
+    }
+
     /// Facts that a program may act on.
     fn facts(&self) -> HashMap<String, String> {
         let fact = |name: &str, value: String| HashMap::from([(name.to_owned(), value)]);
@@ -218,6 +248,11 @@ impl Refusal {
                 fact("input", column.clone())
             }
             Refusal::Load(LoadError::Refused(refused)) => fact("step", refused.step.to_string()),
+            Refusal::Score(
+                ScoreError::NotFinite { model, version, .. }
+                | ScoreError::OtherSignature { model, version }
+                | ScoreError::Failed { model, version, .. },
+            ) => HashMap::from([("model".to_owned(), model.clone()), ("version".to_owned(), version.to_string())]),
             Refusal::TooManyRows { most, .. } => fact("most", most.to_string()),
             Refusal::Read { error: ReadError::BeforeRetention { oldest, .. }, .. } => fact("oldest", oldest.to_string()),
             Refusal::Read { error: ReadError::VersionInFuture { newest, .. }, .. } => fact("newest", newest.to_string()),
@@ -230,8 +265,12 @@ impl From<Refusal> for Status {
     fn from(refusal: Refusal) -> Status {
         let message = refusal.to_string();
         let mut details = ErrorDetails::with_error_info(refusal.reason(), DOMAIN, refusal.facts());
-        if let Some(field) = refusal.field() {
+        let of_tensor = || if let Refusal::Tensor(error) = &refusal { error.field() } else { None };
+        if let Some(field) = refusal.field().map(str::to_owned).or_else(of_tensor) {
             details.add_bad_request_violation(field, message.clone());
+        }
+        if let Some((kind, name)) = refusal.resource() {
+            details.set_resource_info(kind, name, "", message.clone());
         }
         Status::with_error_details(refusal.code(), message, details)
     }

@@ -4,8 +4,12 @@
 //! comes alone is scored alone, at once.
 
 mod binding;
-mod job;
+pub(crate) mod job;
+pub mod log;
+pub mod record;
 mod service;
+pub mod stream;
+mod together;
 
 use std::cell::RefCell;
 use std::ops::Range;
@@ -31,6 +35,7 @@ use tonic::server::NamedService;
 
 use self::binding::Bindings;
 use self::job::{Job, run_together};
+use self::log::{Log, Seen};
 use crate::asked::{Asked, Spine};
 use crate::plan::{Plan, Plans};
 use crate::refusal::{Refusal, shown};
@@ -47,6 +52,7 @@ pub struct Scores {
     plans: Arc<Plans>,
     models: Arc<Registry>,
     bindings: Mutex<Bindings>,
+    log: Option<Arc<Log>>,
 }
 
 impl Scores {
@@ -57,16 +63,26 @@ impl Scores {
     /// Scores with these models.
     pub fn new(store: Arc<Store>, models: Arc<Registry>) -> Scores {
         let plans = Arc::new(Plans::new(store.definitions().clone()));
-        Scores { store, plans, models, bindings: Mutex::default() }
+        Scores { store, plans, models, bindings: Mutex::default(), log: None }
+    }
+
+    /// Logs a share of what is scored.
+    pub fn logged(self, log: Option<Arc<Log>>) -> Scores {
+        Scores { log, ..self }
     }
 
     /// Adds all that the services answer, scores on the short way. A request of more bytes is refused.
-    pub fn add_to(self, calls: Calls, max_request_bytes: usize) -> Calls {
-        let shared = Arc::new(self);
+    pub fn add_to(self: Arc<Self>, calls: Calls, max_request_bytes: usize) -> Calls {
+        let shared = self;
         let score = ScoreServiceServer::from_arc(shared.clone()).max_decoding_message_size(max_request_bytes);
         let models = ModelServiceServer::from_arc(shared.clone());
         let method = Score { shared, max_request_bytes, waiting: Mutex::default() };
         calls.map_routes(|routes| routes.add_service(score).add_service(models)).with_unary(SCORE, Arc::new(method))
+    }
+
+    /// Looks up the rows of a request and makes them inputs.
+    pub(crate) fn job(&self, request: &v1::ScoreRequest) -> Result<Job, Refusal> {
+        self.prepare(&self.begin(request)?, 0..request.rows.len())
     }
 
     /// What all rows of a request have in common.
@@ -79,7 +95,7 @@ impl Scores {
 
     /// Looks up some rows of a request and makes them inputs.
     fn prepare(&self, begun: &Begun<'_>, rows: Range<usize>) -> Result<Job, Refusal> {
-        let mut job = Job::new(begun.request, rows.len(), Instant::now());
+        let mut job = Job::new(begun.request, begun.asked.plan.columns_id, rows.len(), Instant::now());
         let mut values = Vec::with_capacity(begun.asked.values_in_a_row());
         ANSWER.with_borrow_mut(|answer| {
             rows.into_iter().try_for_each(|at| {
@@ -118,7 +134,7 @@ impl Scores {
         let missing = missing.map_err(|error| Refusal::Input { error, field: format!("rows[{at}]") })?;
         for beside in picked.iter().flat_map(|picked| picked.beside.iter()) {
             let binding = self.bindings.lock().of(beside, asked.plan);
-            job.push_beside(model, beside, |input| binding.input(input, answer, fields));
+            job.push_beside(&self.models, model, beside, |input| binding.input(input, answer, fields));
         }
         let with_features = begun.request.include_features;
         let features = if with_features { answer.cells.iter().map(|c| from_value(c.value.clone())).collect() } else { Vec::new() };
@@ -132,6 +148,10 @@ impl Scores {
             features,
             ..v1::ScoreRow::default()
         });
+        if let Some(log) = &self.log {
+            let (request, now, columns_id) = (begun.request, begun.now, asked.plan.columns_id);
+            log.take(&Seen { request, at, keys, as_of, now, columns_id, answer }, &mut job.logged);
+        }
         Ok(())
     }
 
@@ -150,14 +170,17 @@ impl Scores {
         Ok((picked.primary.signature().service == begun.lead.signature().service).then_some(picked))
     }
 
-    fn plan_of(&self, model: &Model) -> Result<&Plan, Refusal> {
+    pub(crate) fn models(&self) -> &Arc<Registry> {
+        &self.models
+    }
+
+    pub(crate) fn plan_of(&self, model: &Model) -> Result<&Plan, Refusal> {
         self.plans.service(&model.signature().service)
     }
 
     /// A request of few rows, by itself.
     fn score_at_once(&self, request: &v1::ScoreRequest) -> Result<v1::ScoreResponse, Status> {
-        let job = self.prepare(&self.begin(request)?, 0..request.rows.len())?;
-        run_together(vec![job], &self.models).remove(0)
+        run_together(vec![self.job(request)?]).remove(0)
     }
 
     /// A request of many rows: other calls have their turn in between.
@@ -169,7 +192,7 @@ impl Scores {
                 tokio::task::yield_now().await;
             }
             let job = self.prepare(&begun, from..request.rows.len().min(from + ROWS_IN_A_TURN))?;
-            let part = run_together(vec![job], &self.models).remove(0)?;
+            let part = run_together(vec![job]).remove(0)?;
             match &mut whole {
                 Some(whole) => extend(whole, part),
                 None => whole = Some(part),
@@ -210,7 +233,7 @@ fn extend(whole: &mut v1::ScoreResponse, part: v1::ScoreResponse) {
 }
 
 /// What a request's `model_version` means.
-fn selection(text: &str) -> Result<Selection<'_>, Refusal> {
+pub(crate) fn selection(text: &str) -> Result<Selection<'_>, Refusal> {
     match (text, text.strip_prefix('@')) {
         ("", _) => Ok(Selection::Default),
         (_, Some(label)) => Ok(Selection::Label(label)),
@@ -245,8 +268,7 @@ impl UnaryMethod for Score {
         if !in_turn {
             return Outcome::Now(self.shared.score_at_once(&request).map(|response| framed(&response)));
         }
-        let begun = self.shared.begin(&request);
-        let job = match begun.and_then(|begun| self.shared.prepare(&begun, 0..request.rows.len())) {
+        let job = match self.shared.job(&request) {
             Ok(job) => job,
             Err(refusal) => return Outcome::Now(Err(refusal.into())),
         };
@@ -262,7 +284,7 @@ impl UnaryMethod for Score {
             return;
         }
         let (jobs, answers): (Vec<Job>, Vec<_>) = waiting.into_iter().unzip();
-        for (response, answer) in run_together(jobs, &self.shared.models).into_iter().zip(answers) {
+        for (response, answer) in run_together(jobs).into_iter().zip(answers) {
             let _ = answer.send(response.map(|response| framed(&response))); // a caller that has gone needs none
         }
     }

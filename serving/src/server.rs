@@ -3,6 +3,7 @@
 //! On one thread the handlers of one read all run before the connection is written, so one write carries many answers:
 //! twice the calls of a shared runtime. A connection stays on its thread, so heavy callers should open several.
 
+mod admission;
 mod calls;
 mod conversation;
 mod lanes;
@@ -15,8 +16,9 @@ use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use socket2::{Domain, Protocol, Socket, TcpKeepalive};
 use tokio::net::TcpStream;
@@ -26,6 +28,7 @@ use tonic::service::Routes;
 use tonic_health::ServingStatus;
 use tonic_health::server::HealthReporter;
 
+use self::admission::Load;
 pub use self::calls::{Calls, Framed, Outcome, UnaryMethod};
 use self::conversation::converse;
 use self::lanes::Arrived;
@@ -53,6 +56,10 @@ pub struct ServerSettings {
     pub linger: Duration,
     /// How long calls in flight have to end after that.
     pub drain: Duration,
+    /// Where calls keep waiting longer than this, those that would are refused (RESOURCE_EXHAUSTED); zero refuses none.
+    pub longest_wait: Duration,
+    /// How many were refused.
+    pub refused: Arc<AtomicU64>,
     /// Where calls are counted.
     pub counts: Arc<Counts>,
 }
@@ -69,6 +76,8 @@ impl ServerSettings {
             keepalive_interval: Duration::from_secs(10),
             linger: Duration::ZERO,
             drain: Duration::from_secs(10),
+            longest_wait: Duration::from_millis(3),
+            refused: Arc::default(),
             counts: Arc::default(),
         }
     }
@@ -196,7 +205,13 @@ fn run(
     make_calls: impl FnOnce() -> Calls,
     mut stopped: watch::Receiver<()>,
 ) -> Result<Drained, ServeError> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let load = Arc::new(Load::new(settings.longest_wait, settings.refused.clone(), Instant::now()));
+    let (parked, woken) = (load.clone(), load.clone());
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .on_thread_park(move || parked.parked(Instant::now()))
+        .on_thread_unpark(move || woken.woken(Instant::now()))
+        .build()?;
     let ended = runtime.block_on(async {
         let (calls, mut open) = (make_calls(), JoinSet::new());
         loop {
@@ -204,10 +219,10 @@ fn run(
                 _ = stopped.changed() => break, // an error is the sign: the sender is gone
                 Some(Arrived { stream, open: counted }) = arrivals.recv() => {
                     let Ok(stream) = TcpStream::from_std(stream) else { continue };
-                    let (calls, stopped) = (calls.clone(), stopped.clone());
+                    let (calls, load, stopped) = (calls.clone(), load.clone(), stopped.clone());
                     let streams = settings.max_concurrent_streams;
                     open.spawn(async move {
-                        converse(stream, calls, streams, stopped).await;
+                        converse(stream, calls, streams, load, stopped).await;
                         drop(counted);
                     });
                 }

@@ -9,9 +9,10 @@ use arrow::datatypes::{DataType, Float64Type, Int64Type};
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use serde_json::Value;
 
-/// Where the data lies, if it does.
+/// Where the data lies, if it does: in the folder that `FLOODMARK_DATA` names, or beside the project.
 pub(crate) fn data(file: &str) -> Option<PathBuf> {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/data").join(file);
+    let beside = || Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/data");
+    let path = std::env::var_os("FLOODMARK_DATA").map_or_else(beside, PathBuf::from).join(file);
     if !path.exists() {
         eprintln!("SKIPPED: {} is not there", path.display());
         return None;
@@ -39,7 +40,8 @@ pub(crate) fn floodmark_lines(arguments: &[&str]) -> Vec<Value> {
     printed(arguments).lines().map(|line| serde_json::from_str(line).expect("JSON")).collect()
 }
 
-fn printed(arguments: &[&str]) -> String {
+/// All that the command prints.
+pub(crate) fn printed(arguments: &[&str]) -> String {
     let run = Command::new(env!("CARGO_BIN_EXE_floodmark")).args(arguments).output().expect("the floodmark command");
     assert!(run.status.success(), "{}", String::from_utf8_lossy(&run.stderr));
     String::from_utf8(run.stdout).expect("text")

@@ -5,19 +5,19 @@
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
 use std::time::{Duration, Instant};
 
 use sha2::{Digest, Sha256};
 
 use super::refused::{Fault, Refused, Step};
 use super::{Model, Settings};
+use crate::counts::Counts;
 use crate::graph::{self, Classes, GraphError, ReduceError, Reduced};
 use crate::manifest::{FileError, Golden, Key, MANIFEST_FILE, MODEL_FILE, Manifest, ScoreAt};
 use crate::matrix::{Input, Matrix};
 use crate::runtime::Runtime;
 use crate::sessions::Sessions;
-use crate::signature::{Services, Signature};
+use crate::signature::{Element, Services, Signature};
 use crate::stats::Stats;
 
 mod fit;
@@ -50,12 +50,12 @@ fn load(
     let session = runtime.session(&reduced.bytes).map_err(|said| {
         Step::Session.fault("a model that ONNX Runtime takes", said, "export it again, for an opset that this ONNX Runtime knows")
     })?;
-    let tensors = fit::inputs(&session, &manifest)?;
-    let signature = Arc::new(fit::features(&manifest, &tensors, services)?);
+    let fed = fit::inputs(&session, &manifest)?;
+    let signature = Arc::new(fit::features(&manifest, &fed, services)?);
     let first = golden_rows(&signature, &golden, 0..1)?;
     let column = score_column(&manifest, reduced.classes.as_ref())?;
-    fit::output(&session)?;
-    let mut sessions = Sessions::new(session, column, tensors.batches);
+    let output = fit::output(&session)?;
+    let mut sessions = Sessions::new(session, column, fed.batches);
     outputs(&sessions, &manifest, &first)?;
     sessions
         .grow(runtime, &reduced.bytes, settings.instances, &first)
@@ -67,14 +67,14 @@ fn load(
         fallback: manifest.fallback,
         sha256,
         sessions,
+        score_element: score_element(output, manifest.fallback),
         row_time: Duration::ZERO,
-        runs: AtomicU64::new(0),
-        errors: AtomicU64::new(0),
+        counts: Counts::default(),
         stats: Stats::default(),
     };
     check_golden(&model, &golden)?;
     model.row_time = warm_up(&model, &first, settings.warm_up_runs)?;
-    (model.runs, model.errors, model.stats) = (AtomicU64::new(0), AtomicU64::new(0), Stats::default());
+    (model.counts, model.stats) = (Counts::default(), Stats::default());
     Ok(model)
 }
 
@@ -159,6 +159,14 @@ fn no_score(error: ReduceError, output: &str) -> Fault {
             "export it again with the option zipmap=False",
         ),
         ReduceError::Malformed => Step::File.fault("an ONNX model", "fields that do not add up", "copy the file again, or export it again"),
+    }
+}
+
+/// 32 bits hold every score of a model that gives 32 bits, unless its fallback needs more.
+fn score_element(output: Element, fallback: Option<f64>) -> Element {
+    match fallback {
+        Some(fallback) if f64::from(fallback as f32) != fallback => Element::Double,
+        _ => output,
     }
 }
 

@@ -1,20 +1,26 @@
 //! Jobs: requests that are looked up and wait for a model. Those that wait at the same time are scored in one run for each model.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use floodmark_models::compare::Beside;
+use floodmark_models::counts::Calls;
 use floodmark_models::matrix::{Input, InputError, Matrix};
 use floodmark_models::model::{Model, ScoreError};
 use floodmark_models::registry::Registry;
 use floodmark_proto::v1;
 use tonic::Status;
 
+use super::log::Logged;
 use crate::refusal::Refusal;
 
 /// A request whose rows are inputs now.
-pub(super) struct Job {
+pub(crate) struct Job {
     pub(super) response: v1::ScoreResponse,
+    /// What the features are.
+    pub(super) columns_id: u64,
+    /// The rows that are to be logged.
+    pub(super) logged: Logged,
     parts: Vec<Part>,
     beside: Vec<BesidePart>,
     /// For each row of the response, its part.
@@ -32,6 +38,7 @@ struct Part {
 
 /// The rows of a job that a model scores beside the one that answers, for comparison.
 struct BesidePart {
+    models: Arc<Registry>,
     answering: Arc<Model>,
     beside: Arc<Model>,
     matrix: Matrix,
@@ -42,14 +49,43 @@ struct BesidePart {
 }
 
 impl Job {
-    pub(super) fn new(request: &v1::ScoreRequest, rows: usize, began: Instant) -> Job {
+    pub(super) fn new(request: &v1::ScoreRequest, columns_id: u64, rows: usize, began: Instant) -> Job {
         let response = v1::ScoreResponse {
             model: request.model.clone(),
             request_id: request.request_id.clone(),
             rows: Vec::with_capacity(rows),
             ..v1::ScoreResponse::default()
         };
-        Job { response, parts: Vec::new(), beside: Vec::new(), part_of_row: Vec::with_capacity(rows), began, ready: began }
+        Job { response, part_of_row: Vec::with_capacity(rows), ..Job::empty(columns_id, began) }
+    }
+
+    /// Rows that a caller brings, made for one model.
+    pub(crate) fn brought(model: Arc<Model>, matrix: Matrix, began: Instant) -> Job {
+        let empty = Job::empty(model.signature().columns_id, began);
+        Job { parts: vec![Part { model, matrix, scores: Vec::new() }], ready: Instant::now(), ..empty }
+    }
+
+    fn empty(columns_id: u64, began: Instant) -> Job {
+        Job {
+            response: v1::ScoreResponse::default(),
+            columns_id,
+            logged: Logged::default(),
+            parts: Vec::new(),
+            beside: Vec::new(),
+            part_of_row: Vec::new(),
+            began,
+            ready: began,
+        }
+    }
+
+    /// The models that score its rows.
+    pub(crate) fn models(&self) -> impl Iterator<Item = &Arc<Model>> {
+        self.parts.iter().map(|part| &part.model)
+    }
+
+    /// The scores of brought rows, once the model has run.
+    pub(crate) fn into_scores(mut self) -> Vec<f64> {
+        self.parts.pop().map(|part| part.scores).unwrap_or_default()
     }
 
     /// Adds a row for a model; says how many of its inputs were missing.
@@ -64,11 +100,17 @@ impl Job {
     }
 
     /// Gives the row that was pushed last to another version as well, if that takes it.
-    pub(super) fn push_beside<'a>(&mut self, answering: &Arc<Model>, beside: &Arc<Model>, input: impl FnMut(usize) -> Input<'a>) {
+    pub(super) fn push_beside<'a>(
+        &mut self,
+        models: &Arc<Registry>,
+        answering: &Arc<Model>,
+        beside: &Arc<Model>,
+        input: impl FnMut(usize) -> Input<'a>,
+    ) {
         let same = |part: &BesidePart| Arc::ptr_eq(&part.answering, answering) && Arc::ptr_eq(&part.beside, beside);
         let at = self.beside.iter().position(same).unwrap_or_else(|| {
-            let (answering, beside, matrix) = (answering.clone(), beside.clone(), beside.matrix());
-            self.beside.push(BesidePart { answering, beside, matrix, rows: Vec::new(), left_out: 0 });
+            let (models, answering, beside, matrix) = (models.clone(), answering.clone(), beside.clone(), beside.matrix());
+            self.beside.push(BesidePart { models, answering, beside, matrix, rows: Vec::new(), left_out: 0 });
             self.beside.len() - 1
         });
         let part = &mut self.beside[at];
@@ -83,7 +125,8 @@ impl Job {
         self.ready = Instant::now();
     }
 
-    fn finish(mut self, run: Run, models: &Registry) -> v1::ScoreResponse {
+    /// The response to rows that were looked up.
+    pub(crate) fn finish(mut self, run: Run) -> v1::ScoreResponse {
         let mut next = vec![0; self.parts.len()];
         for (row, part) in self.response.rows.iter_mut().zip(&self.part_of_row) {
             row.score = self.parts[*part].scores[next[*part]];
@@ -97,16 +140,17 @@ impl Job {
         });
         for part in self.beside {
             let scores = part.rows.iter().map(|row| self.response.rows[*row].score).collect();
-            let BesidePart { answering, beside, matrix, left_out, .. } = part;
+            let BesidePart { models, answering, beside, matrix, left_out, .. } = part;
             models.compare(Beside { answered: answering, beside, rows: matrix, scores, left_out });
         }
+        self.logged.scored(&self.response);
         self.response
     }
 }
 
 /// When the models ran, and for how many rows.
 #[derive(Clone, Copy)]
-struct Run {
+pub(crate) struct Run {
     began: Instant,
     ended: Instant,
     rows: usize,
@@ -117,18 +161,46 @@ fn nanos(from: Instant, to: Instant) -> u64 {
 }
 
 /// Scores jobs, each answered for itself: a row that a model has no score for fails its own job only.
-pub(super) fn run_together(mut jobs: Vec<Job>, models: &Registry) -> Vec<Result<v1::ScoreResponse, Status>> {
-    let (began, rows) = (Instant::now(), jobs.iter().map(|job| job.part_of_row.len()).sum());
-    let mut failed: Vec<Option<ScoreError>> = jobs.iter().map(|_| None).collect();
-    for model in models_of(&jobs) {
-        score(&model, &mut jobs, &mut failed);
-    }
-    let run = Run { began, ended: Instant::now(), rows };
+pub(super) fn run_together(mut jobs: Vec<Job>) -> Vec<Result<v1::ScoreResponse, Status>> {
+    let (run, failed) = run_models(&mut jobs);
     let answer = |(job, failed): (Job, Option<ScoreError>)| match failed {
-        None => Ok(job.finish(run, models)),
-        Some(error) => Err(Refusal::Score(error).into()),
+        None => Ok(job.finish(run)),
+        Some(error) => {
+            job.logged.failed();
+            Err(Refusal::Score(error).into())
+        }
     };
     jobs.into_iter().zip(failed).map(answer).collect()
+}
+
+/// One run for each model; says for each job why it failed, if it did.
+pub(crate) fn run_models(jobs: &mut [Job]) -> (Run, Vec<Option<ScoreError>>) {
+    let (began, rows) = (Instant::now(), jobs.iter().flat_map(|job| &job.parts).map(|part| part.matrix.rows()).sum());
+    let mut failed: Vec<Option<ScoreError>> = jobs.iter().map(|_| None).collect();
+    let models = models_of(jobs);
+    for model in &models {
+        score(model, jobs, &mut failed);
+    }
+    let run = Run { began, ended: Instant::now(), rows };
+    models.iter().for_each(|model| count(model, jobs, &failed, run));
+    (run, failed)
+}
+
+/// Tells a model how its calls went.
+fn count(model: &Arc<Model>, jobs: &[Job], failed: &[Option<ScoreError>], run: Run) {
+    let mut calls = Calls::default();
+    for (job, failed) in jobs.iter().zip(failed).filter(|(job, _)| job.models().any(|m| Arc::ptr_eq(m, model))) {
+        let (count, time) = match failed {
+            None => (&mut calls.succeeded, &mut calls.succeeded_time),
+            Some(_) => (&mut calls.failed, &mut calls.failed_time),
+        };
+        *count += 1;
+        *time += run.ended - job.began;
+        calls.input_time += job.ready - job.began;
+        calls.queue_time += run.began.saturating_duration_since(job.ready);
+        calls.model_time += run.ended - run.began;
+    }
+    model.counts().called(&calls, SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO));
 }
 
 fn models_of(jobs: &[Job]) -> Vec<Arc<Model>> {

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use floodmark_models::compare::{Difference, Pair};
-use floodmark_models::registry::{RegistryError, Selection, State, Tried, VersionStatus};
+use floodmark_models::model::Model;
+use floodmark_models::registry::{LoadError, RegistryError, Selection, State, Tried, VersionStatus};
 use floodmark_models::repository::Policy;
 use floodmark_proto::v1;
 use floodmark_proto::v1::model_service_server::ModelService;
@@ -28,8 +29,13 @@ impl ScoreService for Scores {
     type ScoreStreamStream = Pin<Box<dyn Stream<Item = Result<v1::ScoreStreamResponse, Status>> + Send>>;
 
     async fn score_stream(&self, request: Request<Streaming<v1::ScoreRequest>>) -> Result<Response<Self::ScoreStreamStream>, Status> {
-        let shared = self.models.clone();
-        let scores = Arc::new(Scores { store: self.store.clone(), plans: self.plans.clone(), models: shared, bindings: Mutex::default() });
+        let scores = Arc::new(Scores {
+            store: self.store.clone(),
+            plans: self.plans.clone(),
+            models: self.models.clone(),
+            bindings: Mutex::default(),
+            log: self.log.clone(),
+        });
         let answers = request.into_inner().then(move |request| {
             let scores = scores.clone();
             async move {
@@ -45,7 +51,8 @@ impl ScoreService for Scores {
     }
 }
 
-fn error_of(status: &Status) -> v1::ScoreError {
+/// As a stream tells it.
+pub(super) fn error_of(status: &Status) -> v1::ScoreError {
     let reason = status.get_details_error_info().map(|info| info.reason).unwrap_or_default();
     v1::ScoreError { code: status.code().into(), reason, message: status.message().to_owned() }
 }
@@ -95,7 +102,7 @@ impl ModelService for Scores {
 }
 
 impl Scores {
-    fn newest(&self, model: &str) -> Result<u64, Refusal> {
+    pub(crate) fn newest(&self, model: &str) -> Result<u64, Refusal> {
         let versions = self.models.repository().versions(model).map_err(|error| Refusal::Model(RegistryError::Repository(error)))?;
         let none = || RegistryError::NotReady { model: model.to_owned(), wanted: "the newest".to_owned(), ready: "none".to_owned() };
         versions.into_iter().max().ok_or_else(|| Refusal::Model(none()))
@@ -159,6 +166,11 @@ fn state(state: &State) -> v1::ModelState {
 }
 
 impl Scores {
+    /// Loads a version. Blocks for as long as that takes.
+    pub(crate) fn load(&self, model: &str, version: u64) -> Result<Arc<Model>, LoadError> {
+        self.models.load(model, version, &*self.plans)
+    }
+
     /// Loads the versions of every model of the repository that the policy wants or that have a label. What was tried is told, model by
     /// model; what cannot be loaded is refused, and the rest serves.
     pub fn load_all(&self, policy: &Policy) -> Result<Vec<(String, Vec<Tried>)>, RegistryError> {

@@ -27,6 +27,7 @@ use tonic::Status;
 use tonic::body::Body;
 use tonic::codegen::Service as _;
 
+use super::admission::{Load, Standing};
 use super::calls::{Calls, Unary};
 use super::routed::{RoutedCall, RoutedReply};
 use super::unary::{Reply, UnaryCall};
@@ -47,7 +48,13 @@ impl<F: Future<Output = ()> + Send + 'static> hyper::rt::Executor<F> for Turn {
 }
 
 /// Answers a connection until it is closed, or until it has drained after `stopped`.
-pub(super) async fn converse(stream: TcpStream, calls: Calls, max_concurrent_streams: u32, mut stopped: watch::Receiver<()>) {
+pub(super) async fn converse(
+    stream: TcpStream,
+    calls: Calls,
+    max_concurrent_streams: u32,
+    load: Arc<Load>,
+    mut stopped: watch::Receiver<()>,
+) {
     let (turn, methods) = (Turn::default(), calls.clone());
     let connection = http2::Builder::new(turn.clone())
         .timer(TokioTimer::new())
@@ -58,6 +65,7 @@ pub(super) async fn converse(stream: TcpStream, calls: Calls, max_concurrent_str
     let mut stopping = Some(Box::pin(async move {
         let _ = stopped.changed().await; // an error is the sign: the sender is gone
     }));
+    let mut drained = Instant::now();
     poll_fn(|context| {
         loop {
             if stopping.as_mut().is_some_and(|stopping| stopping.as_mut().poll(context).is_ready()) {
@@ -75,15 +83,24 @@ pub(super) async fn converse(stream: TcpStream, calls: Calls, max_concurrent_str
                 return Poll::Pending;
             }
             RUN.set(RUN.get() + calls.len());
+            let read = Instant::now();
+            let mut in_turn = load.turn(read, drained, calls.len());
+            drained = read;
             IN_TURN.set(true);
-            let waiting: Vec<Waiting> = calls.into_iter().filter_map(run).collect();
+            let in_order = calls.into_iter().filter_map(|call| {
+                STANDING.set(in_turn.next());
+                run(call)
+            });
+            let waiting: Vec<Waiting> = in_order.collect();
             IN_TURN.set(false);
+            STANDING.set(Standing::FIRST);
             if !waiting.is_empty() {
                 methods.end_turn();
                 waiting.into_iter().filter_map(run).for_each(|call| {
                     tokio::spawn(call);
                 });
             }
+            load.ended(Instant::now(), &in_turn);
         }
     })
     .await;
@@ -96,6 +113,13 @@ thread_local! {
     static READ: Cell<Option<Instant>> = const { Cell::new(None) };
     /// Whether the calls of a turn are run, whose end will be told.
     static IN_TURN: Cell<bool> = const { Cell::new(false) };
+    /// Of the call that is run.
+    static STANDING: Cell<Standing> = const { Cell::new(Standing::FIRST) };
+}
+
+/// How long the call that is run has waited, and whether it is to be refused.
+pub(super) fn standing() -> Standing {
+    STANDING.get()
 }
 
 /// When the call was read that begins now.

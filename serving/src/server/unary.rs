@@ -1,8 +1,9 @@
 //! A unary call on the short way: reads the one message, asks the method, and answers in three frames.
 
+use std::collections::HashMap;
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -12,11 +13,14 @@ use http_body::{Body, Frame};
 use hyper::body::Incoming;
 use tokio::time::Sleep;
 use tonic::{Code, Status};
+use tonic_types::{ErrorDetails, StatusExt};
 
+use super::admission::Standing;
 use super::calls::{Framed, Outcome, PREFIX, UnaryMethod};
-use super::conversation::in_turn;
+use super::conversation::{in_turn, standing};
 use crate::deadline::deadline_exceeded;
 use crate::metrics::calls::Watched;
+use crate::refusal::DOMAIN;
 
 /// A call under way.
 pub(super) struct UnaryCall {
@@ -50,6 +54,13 @@ impl UnaryCall {
     fn poll_answer(&mut self, context: &mut Context<'_>) -> Poll<Result<Framed, Status>> {
         if self.later.is_none() {
             let message = ready!(self.poll_message(context))?;
+            let Standing { wait, refused } = standing();
+            if self.deadline.is_within(wait) {
+                return Poll::Ready(Err(deadline_exceeded())); // nobody waits for it any more
+            }
+            if refused {
+                return Poll::Ready(Err(overloaded()));
+            }
             match self.method.clone().call(message, in_turn()) {
                 Outcome::Now(answer) => return Poll::Ready(answer),
                 Outcome::Later(answer) => self.later = Some(answer),
@@ -88,6 +99,11 @@ impl Future for UnaryCall {
 }
 
 impl Deadline {
+    /// Whether a call that will have waited so long is too late.
+    fn is_within(&self, wait: Duration) -> bool {
+        matches!(self, Deadline::After(after) if *after <= wait)
+    }
+
     fn poll(&mut self, context: &mut Context<'_>) -> Poll<()> {
         if let Deadline::After(after) = self {
             *self = Deadline::Running(Box::pin(tokio::time::sleep(*after)));
@@ -151,6 +167,20 @@ impl Received {
             std::cmp::Ordering::Greater => Err(Status::internal("the request has more than one message")),
         }
     }
+}
+
+/// When a call that was refused may be tried again.
+const RETRY_AFTER: Duration = Duration::from_millis(100);
+
+/// Calls are refused for load: early, so that those which are not have their answers in time.
+fn overloaded() -> Status {
+    static STATUS: LazyLock<Status> = LazyLock::new(|| {
+        let mut details = ErrorDetails::with_retry_info(Some(RETRY_AFTER));
+        details.set_error_info("OVERLOADED", DOMAIN, HashMap::new());
+        let message = "the server has more calls than it can answer in time: try again later, or elsewhere";
+        Status::with_error_details(Code::ResourceExhausted, message, details)
+    });
+    STATUS.clone()
 }
 
 fn response(answer: Result<Framed, Status>) -> Response<Reply> {

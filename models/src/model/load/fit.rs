@@ -1,18 +1,20 @@
 //! Whether manifest, model and service fit: tensors by name, type and shape, columns by name and type.
 
 use ort::session::Session;
-use ort::value::{Outlet, ValueType};
+use ort::value::{Outlet, TensorElementType, ValueType};
 
 use super::{Fault, Step};
 use crate::manifest::{Feature, Layout, Manifest};
-use crate::sessions::is_score;
-use crate::signature::{ColumnType, Element, Feeding, ServiceColumns, Services, Signature, SignatureInput};
+use crate::signature::{ColumnTensor, ColumnType, Element, Feeding, ServiceColumns, Services, Signature, SignatureInput, Tensors};
 
 /// Messages list at most this many names that would have been right.
 const NAMES_LISTED: usize = 40;
 
+/// Where an exporter may write down, in the model itself, the columns that its matrix was trained on: a JSON list, in order.
+const COLUMNS: &str = "floodmark.columns";
+
 /// What the tensors of a model take.
-pub(super) struct Tensors {
+pub(super) struct Fed {
     /// By feature.
     elements: Vec<Element>,
     feeding: Feeding,
@@ -20,14 +22,18 @@ pub(super) struct Tensors {
     pub(super) batches: bool,
 }
 
-pub(super) fn inputs(session: &Session, manifest: &Manifest) -> Result<Tensors, Fault> {
+pub(super) fn inputs(session: &Session, manifest: &Manifest) -> Result<Fed, Fault> {
     match &manifest.layout {
-        Layout::Matrix(tensor) => matrix(session, tensor, manifest.features.len()),
+        Layout::Matrix(tensor) => {
+            let tensors = matrix(session, tensor, manifest.features.len())?;
+            order(session, manifest)?;
+            Ok(tensors)
+        }
         Layout::Columns(tensors) => columns(session, tensors),
     }
 }
 
-fn matrix(session: &Session, tensor: &str, width: usize) -> Result<Tensors, Fault> {
+fn matrix(session: &Session, tensor: &str, width: usize) -> Result<Fed, Fault> {
     let [input] = session.inputs() else {
         let hint = "name each feature's tensor in the manifest, or export a model that takes one matrix";
         return Err(Step::Inputs.fault(format!("one tensor \"{tensor}\""), shown_all(session), hint));
@@ -45,10 +51,27 @@ fn matrix(session: &Session, tensor: &str, width: usize) -> Result<Tensors, Faul
         let hint = "list in the manifest the features that the model was trained with, in their order";
         return Err(Step::Inputs.fault(format!("{width} columns"), shown(input), hint));
     }
-    Ok(Tensors { elements: vec![Element::Float; width], feeding: Feeding::Matrix, batches: batches(input, rows)? })
+    Ok(Fed { elements: vec![Element::Float; width], feeding: Feeding::Matrix, batches: batches(input, rows)? })
 }
 
-fn columns(session: &Session, tensors: &[String]) -> Result<Tensors, Fault> {
+/// Columns in another order are numbers like any others to the model, and golden rows have no names: only the exporter knows.
+fn order(session: &Session, manifest: &Manifest) -> Result<(), Fault> {
+    let Some(text) = session.metadata().ok().and_then(|metadata| metadata.custom(COLUMNS)) else { return Ok(()) };
+    let Ok(trained) = serde_json::from_str::<Vec<String>>(&text) else {
+        let hint = "export it with a JSON list of column names there, or with nothing";
+        return Err(Step::Inputs.fault(format!("a list of columns in the model's {COLUMNS}"), format!("\"{text}\""), hint));
+    };
+    let listed: Vec<&str> = manifest.features.iter().map(|feature| feature.column.as_str()).collect();
+    let Some(at) = (0..trained.len().max(listed.len())).find(|at| trained.get(*at).map(String::as_str) != listed.get(*at).copied()) else {
+        return Ok(());
+    };
+    let shown = |column: Option<&str>| column.map_or_else(|| "none".to_owned(), |column| format!("\"{column}\""));
+    let expected = format!("{} as input {at}, as the model says", shown(trained.get(at).map(String::as_str)));
+    let hint = "list in the manifest the features that the model was trained with, in their order";
+    Err(Step::Inputs.fault(expected, shown(listed.get(at).copied()), hint))
+}
+
+fn columns(session: &Session, tensors: &[String]) -> Result<Fed, Fault> {
     let inputs = session.inputs();
     if let Some(stray) = tensors.iter().find(|tensor| inputs.iter().all(|input| input.name() != tensor.as_str())) {
         return Err(Step::Inputs.fault(format!("a tensor \"{stray}\""), shown_all(session), "put the tensor's name in the manifest right"));
@@ -72,7 +95,7 @@ fn columns(session: &Session, tensors: &[String]) -> Result<Tensors, Fault> {
         elements[at] = element;
         order.push((at, upright));
     }
-    Ok(Tensors { elements, feeding: Feeding::Columns(order), batches: together })
+    Ok(Fed { elements, feeding: Feeding::Columns(order), batches: together })
 }
 
 /// Whether the number of rows is free; one at a time will do as well.
@@ -107,7 +130,7 @@ fn shown_all(session: &Session) -> String {
     session.inputs().iter().map(shown).collect::<Vec<_>>().join(", ")
 }
 
-pub(super) fn features(manifest: &Manifest, tensors: &Tensors, services: &dyn Services) -> Result<Signature, Fault> {
+pub(super) fn features(manifest: &Manifest, fed: &Fed, services: &dyn Services) -> Result<Signature, Fault> {
     let name = &manifest.service;
     let Some(service) = services.columns(name) else {
         return Err(Step::Features.fault(
@@ -116,13 +139,28 @@ pub(super) fn features(manifest: &Manifest, tensors: &Tensors, services: &dyn Se
             "define it, or put the manifest's service right",
         ));
     };
-    let fed = manifest.features.iter().zip(&tensors.elements);
-    let inputs = fed.map(|(feature, element)| input(feature, *element, &service)).collect::<Result<_, _>>()?;
+    let elements = manifest.features.iter().zip(&fed.elements);
+    let inputs = elements.map(|(feature, element)| input(feature, *element, &service)).collect::<Result<_, _>>()?;
     if service.id != manifest.columns_id {
         let hint = "the features' definitions have changed since the model was trained: train it again, or bring them back";
         return Err(Step::Features.fault(format!("columns_id {:016x}", manifest.columns_id), format!("{:016x}", service.id), hint));
     }
-    Ok(Signature { service: name.clone(), columns_id: service.id, inputs, feeding: tensors.feeding.clone() })
+    let feeding = fed.feeding.clone();
+    Ok(Signature { service: name.clone(), columns_id: service.id, inputs, tensors: tensors(manifest, &feeding), feeding })
+}
+
+fn tensors(manifest: &Manifest, feeding: &Feeding) -> Tensors {
+    let is_upright = |input: usize| match feeding {
+        Feeding::Columns(order) => order.iter().any(|(at, upright)| *at == input && *upright),
+        Feeding::Matrix => false,
+    };
+    match &manifest.layout {
+        Layout::Matrix(tensor) => Tensors::Matrix(tensor.clone()),
+        Layout::Columns(names) => {
+            let tensor = |(input, name): (usize, &String)| ColumnTensor { name: name.clone(), upright: is_upright(input) };
+            Tensors::Columns(names.iter().enumerate().map(tensor).collect())
+        }
+    }
 }
 
 fn input(feature: &Feature, element: Element, service: &ServiceColumns) -> Result<SignatureInput, Fault> {
@@ -161,11 +199,12 @@ fn nearest(column: &str, service: &ServiceColumns) -> String {
     }
 }
 
-/// The score's values must be numbers with a point.
-pub(super) fn output(session: &Session) -> Result<(), Fault> {
+/// The score's values must be numbers with a point; says of how many bits.
+pub(super) fn output(session: &Session) -> Result<Element, Fault> {
     let score = &session.outputs()[0];
     match score.dtype() {
-        ValueType::Tensor { ty, .. } if is_score(*ty) => Ok(()),
+        ValueType::Tensor { ty: TensorElementType::Float32, .. } => Ok(Element::Float),
+        ValueType::Tensor { ty: TensorElementType::Float64, .. } => Ok(Element::Double),
         _ => Err(Step::Outputs.fault(
             "a float or double tensor",
             shown(score),
