@@ -11,7 +11,6 @@ mod page;
 mod read;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
 use floodmark_models::registry::Registry;
@@ -33,19 +32,28 @@ struct Sources {
     store: Arc<Store>,
     models: Option<Arc<Registry>>,
     counts: Arc<Counts>,
-    counters: Vec<(&'static Metric, Arc<AtomicU64>)>,
+    kept: Vec<Kept>,
+}
+
+/// A number that somebody else keeps.
+pub struct Kept {
+    metric: &'static Metric,
+    labels: Vec<String>,
+    read: Box<dyn Fn() -> u64 + Send + Sync>,
+}
+
+impl Kept {
+    /// With the values of its labels, and how it is read.
+    pub fn new(metric: &'static Metric, labels: &[&str], read: impl Fn() -> u64 + Send + Sync + 'static) -> Kept {
+        Kept { metric, labels: labels.iter().map(|label| (*label).to_owned()).collect(), read: Box::new(read) }
+    }
 }
 
 impl Metrics {
-    /// Of a store, its models, and the calls of the servers that share `counts`. Counters that others keep (calls that were refused for
+    /// Of a store, its models, and the calls of the servers that share `counts`. Numbers that others keep (calls that were refused for
     /// load, predictions that were not logged, ...) are handed over here, each with its entry in the catalog.
-    pub fn new(
-        store: Arc<Store>,
-        models: Option<Arc<Registry>>,
-        counts: Arc<Counts>,
-        counters: Vec<(&'static Metric, Arc<AtomicU64>)>,
-    ) -> Metrics {
-        Metrics { sources: Arc::new(Sources { store, models, counts, counters }) }
+    pub fn new(store: Arc<Store>, models: Option<Arc<Registry>>, counts: Arc<Counts>, kept: Vec<Kept>) -> Metrics {
+        Metrics { sources: Arc::new(Sources { store, models, counts, kept }) }
     }
 
     async fn respond(&self) -> Response<Bytes> {
@@ -79,8 +87,9 @@ impl Sources {
         if let Some(models) = &self.models {
             read::models(models, &mut page);
         }
-        for (metric, counter) in &self.counters {
-            page.one(metric, &[], counter.load(Ordering::Relaxed) as f64);
+        for Kept { metric, labels, read } in &self.kept {
+            let labels: Vec<&str> = labels.iter().map(String::as_str).collect();
+            page.one(metric, &labels, read() as f64);
         }
         read::process(&mut page);
         page.text()

@@ -43,11 +43,11 @@ pub(super) fn scoring(
     models: Option<&Arc<Registry>>,
     wanted: &[ScoreArg],
     files: &[Input],
-) -> Result<Option<Scoring>, Failure> {
+) -> Result<Option<(Scoring, Arc<StreamScores>)>, Failure> {
     let working = working(store, wanted)?;
     tell_of_waiting(store, &working);
     let Some(models) = models.filter(|_| !working.is_empty()) else { return Ok(None) };
-    let scores = StreamScores::new(store.clone(), models.clone());
+    let scores = Arc::new(StreamScores::new(store.clone(), models.clone()));
     let missing = |arg: &&ScoreArg| files.iter().any(|file| file.source == arg.source) && !scores.is_ready(&arg.model);
     if let Some(arg) = wanted.iter().find(missing) {
         let why = "files cannot be scored: no version of the model is ready; put it right, or take the files in without --score";
@@ -60,7 +60,8 @@ pub(super) fn scoring(
         }
     }
     let sources = working.iter().map(|working| working.source).collect();
-    Ok(Some(Scoring { sources, scorer: Arc::new(move |events| score(&scores, &working, events)) }))
+    let scorer = scores.clone();
+    Ok(Some((Scoring { sources, scorer: Arc::new(move |events| score(&scorer, &working, events)) }, scores)))
 }
 
 fn working(store: &Store, wanted: &[ScoreArg]) -> Result<Vec<Working>, Failure> {

@@ -112,7 +112,7 @@ pub(crate) fn run(args: &Args, json: bool) -> Result<(), Failure> {
     settings.threads = args.threads.map_or(settings.threads, usize::from);
     settings.longest_wait = Duration::from_millis(args.longest_wait);
     settings.linger = Duration::from_secs(args.linger);
-    let counts = settings.counts.clone();
+    let (counts, refused) = (settings.counts.clone(), settings.refused.clone());
     // The port is taken first: if it is in use, no store need be made and no file read to learn it.
     let server = Server::bind(settings).map_err(|error| Failure::failed(format!("cannot listen: {error}. address={}", args.listen)))?;
     let http = args.http.map(|listen| bind_http(listen, args.linger, &counts)).transpose()?;
@@ -121,7 +121,7 @@ pub(crate) fn run(args: &Args, json: bool) -> Result<(), Failure> {
     known_sources(&store, &args.inputs)?;
     let models =
         args.models.as_ref().map(|directory| load_models(&store, directory, args.onnxruntime.clone(), &args.model_versions)).transpose()?;
-    let scoring = scoring::scoring(&store, models.as_ref(), &args.score, &files)?;
+    let (scoring, streamed) = scoring::scoring(&store, models.as_ref(), &args.score, &files)?.unzip();
     if !files.is_empty() {
         replay::take(&store, &files, scoring.clone())?;
     }
@@ -130,7 +130,7 @@ pub(crate) fn run(args: &Args, json: bool) -> Result<(), Failure> {
     let log = start_log(args, &store)?;
     let logged = log.as_ref().map(|log| log.log().clone());
     let (leave, leaving) = watch::channel(false);
-    let answers = Answers { log: logged, admin: args.admin, leaving, ..Answers::new(store, handle, models) };
+    let answers = Answers { log: logged, streamed, refused, admin: args.admin, leaving, ..Answers::new(store, handle, models) };
     let drained = runtime.block_on(serve(server, http, answers, leave, writer, json));
     if let Some(log) = log {
         tell_log(log.end());

@@ -50,6 +50,21 @@ impl Page {
     }
 }
 
+/// Events scored as they came.
+const STREAMED: &str = r#"floodmark_stream_scores_total{outcome="scored"}"#;
+
+/// The page once it says what it will say.
+async fn once(address: &str, says: impl Fn(&Page) -> bool) -> Page {
+    for _ in 0..500 {
+        let page = Page::of(address);
+        if says(&page) {
+            return page;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    panic!("it never does: {:#?}", Page::of(address).values);
+}
+
 /// Asks for a path that nobody serves.
 async fn unknown(address: &str) -> Code {
     let channel = Channel::from_shared(address.to_owned()).expect("an address").connect().await.expect("a server");
@@ -69,7 +84,8 @@ fn features(service: &str) -> v1::GetFeaturesRequest {
 #[tokio::test]
 async fn numbers_and_names_are_right_after_traffic() {
     let home = tempfile::tempdir().expect("a directory");
-    let Some((running, models)) = server_with(home.path(), &HTTP) else { return };
+    let more = [&HTTP[..], &["--log-predictions", "all", "--score", "transactions=fraud"]].concat();
+    let Some((running, models)) = server_with(home.path(), &more) else { return };
     let (grpc, http) = (running.address.clone(), running.http.clone());
 
     // Events: two accepted, then one that is late for every view, one twice, one broken.
@@ -77,6 +93,8 @@ async fn numbers_and_names_are_right_after_traffic() {
     let second = vec![transaction(3, 1, Some(1.0)), transaction(1, 0, Some(10.0)), transaction(4, 0, Some(f64::NAN))];
     let acks = push(&grpc, vec![request(1, first), request(2, second)]).await;
     assert_eq!((acks[1].late, acks[1].duplicates, acks[1].rejected), (1, 1, 1));
+    // They are scored as they come.
+    let before = once(&http, |page| page.values.get(STREAMED) == Some(&2.0)).await;
     // Look-ups, over gRPC and HTTP; one is refused.
     let mut client = FeatureServiceClient::connect(grpc.clone()).await.expect("a server");
     for _ in 0..3 {
@@ -105,14 +123,12 @@ async fn numbers_and_names_are_right_after_traffic() {
         sum += scores.score(request).await.expect("scores").into_inner().rows.iter().map(|row| row.score).sum::<f64>();
     }
 
-    let mut page = Page::of(&http);
-    for _ in 0..200 {
-        if page.values.get(&beside("_count")).is_some_and(|rows| *rows == 4.0) {
-            break;
-        }
-        tokio::time::sleep(Duration::from_millis(20)).await; // they are compared at leisure
-        page = Page::of(&http);
-    }
+    // Rows are compared and logged at leisure.
+    let page = once(&http, |page| {
+        page.values.get(&beside("_count")) == Some(&4.0)
+            && page.values.get(r#"floodmark_logged_predictions_total{outcome="written"}"#) == Some(&4.0)
+    })
+    .await;
     let calls = |transport: &str, method: &str, code: &str| {
         format!(r#"floodmark_calls_total{{transport="{transport}",method="{method}",code="{code}"}}"#)
     };
@@ -143,7 +159,13 @@ async fn numbers_and_names_are_right_after_traffic() {
     assert_eq!(watermark, (START + (60 * 24 * 40 - 1) * MINUTE - 1) as f64 / 1e6);
     assert_eq!(page.at("floodmark_store_version_seconds"), acks[1].version as f64 / 1e6);
 
-    let model = |metric: &str, version: u64| page.at(&format!(r#"floodmark_model_{metric}{{model="fraud",version="{version}"}}"#));
+    // Less what the stream had scored before.
+    let model = |metric: &str, version: u64| {
+        let key = format!(r#"floodmark_model_{metric}{{model="fraud",version="{version}"}}"#);
+        page.at(&key) - before.values.get(&key).unwrap_or(&0.0)
+    };
+    assert_eq!(before.at(r#"floodmark_model_rows_total{model="fraud",version="1"}"#), 2.0);
+    assert_eq!(page.at(r#"floodmark_stream_events_waiting{source="transactions"}"#), 0.0);
     assert_eq!((model("rows_total", 1), model("runs_total", 1), model("batch_rows_count", 1)), (4.0, 2.0, 2.0));
     assert_eq!((model("score_count", 1), model("batch_rows_sum", 1)), (4.0, 4.0));
     assert!((model("score_sum", 1) - sum).abs() < 1e-9, "{sum}");

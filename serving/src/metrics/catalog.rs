@@ -42,6 +42,8 @@ catalog! {
     CALL_SECONDS: Histogram "floodmark_call_duration_seconds" ["transport", "method"]
         "Time from the read that brought a call to its answer; of a stream, to its end.";
     CALLS_IN_FLIGHT: Gauge "floodmark_calls_in_flight" ["transport", "method"] "Calls that have begun and not ended.";
+    CALLS_REFUSED: Counter "floodmark_calls_refused_total" []
+        "Calls over gRPC that were refused as others waited too long already; they are among the calls with RESOURCE_EXHAUSTED.";
     HTTP_REQUESTS: Counter "floodmark_http_requests_total" ["status"] "Requests answered on the HTTP port, by status.";
     HTTP_SECONDS: Histogram "floodmark_http_request_duration_seconds" [] "Time from a request's head to its answer on the HTTP port.";
     HTTP_IN_FLIGHT: Gauge "floodmark_http_requests_in_flight" [] "Requests on the HTTP port that are not answered yet, the scrape included.";
@@ -77,6 +79,12 @@ catalog! {
     COMPARED_DROPPED: Counter "floodmark_model_comparisons_dropped_total" ["model", "answered", "beside"] "Rows that were not compared, as too many waited.";
     COMPARED_ERRORS: Counter "floodmark_model_comparison_errors_total" ["model", "answered", "beside"]
         "Rows that the version beside cannot be given, or has no score for.";
+    STREAM_SCORES: Counter "floodmark_stream_scores_total" ["outcome"] "Events scored as they came: scored, failed.";
+    STREAM_WAITS: Counter "floodmark_stream_score_waits_total" [] "How often events had to wait as no version of their model was ready.";
+    STREAM_WAITING: Gauge "floodmark_stream_events_waiting" ["source"] "Events that can be read and have not been scored yet.";
+    PREDICTIONS: Counter "floodmark_logged_predictions_total" ["outcome"]
+        "Rows for the log of predictions: written, dropped (the queue was full), failed (no score), lost (the store refused them).";
+    PREDICTIONS_REMOVED: Counter "floodmark_logged_predictions_removed_total" [] "Logged predictions that were removed to make room for newer ones.";
     MEMORY: Gauge "floodmark_process_resident_memory_bytes" [] "Memory of the process that is in RAM.";
     CPU: Counter "floodmark_process_cpu_seconds_total" [] "Time on cores, of all threads, in the system's steps of a hundredth.";
 }

@@ -11,7 +11,7 @@ use floodmark_store::Store;
 use super::catalog::{
     COMMIT_SECONDS, COMMITS, COMPARED, COMPARED_DROPPED, COMPARED_ERRORS, CPU, EVENTS, EVENTS_PARTIALLY_LATE, EVENTS_READ, LOG_BYTES,
     MEMORY, MODEL_BATCH, MODEL_ERRORS, MODEL_LOAD_FAILURES, MODEL_LOADS, MODEL_MISSING, MODEL_ROWS, MODEL_RUNS, MODEL_SCORE, MODEL_STATE,
-    STORE_VERSION, TIMELINE_BYTES, VIEW_EVENTS, VIEW_EVENTS_PARTIALLY_LATE, WATERMARK, WATERMARK_LAG,
+    STORE_VERSION, STREAM_WAITING, TIMELINE_BYTES, VIEW_EVENTS, VIEW_EVENTS_PARTIALLY_LATE, WATERMARK, WATERMARK_LAG,
 };
 use super::page::{Histogram, Page};
 
@@ -32,6 +32,11 @@ pub(super) fn store(store: &Store, page: &mut Page) {
             [("accepted", counts.accepted), ("late", counts.late), ("duplicate", counts.duplicates), ("unassigned", counts.unassigned)];
         outcomes.iter().for_each(|(outcome, count)| page.one(&VIEW_EVENTS, &[name, outcome], *count as f64));
         page.one(&VIEW_EVENTS_PARTIALLY_LATE, &[name], counts.partially_late as f64);
+    }
+    let waiting = store.waiting_for_scores();
+    for (at, source) in definitions.sources.iter().enumerate() {
+        let events: u64 = waiting.iter().filter(|waiting| waiting.source == at).map(|waiting| waiting.events).sum();
+        page.one(&STREAM_WAITING, &[source.name.as_str()], events as f64);
     }
     let (commits, took) = store.commits();
     page.one(&STORE_VERSION, &[], store.version() as f64 / 1e6);

@@ -1,17 +1,19 @@
 //! What a running server answers, and from what: one list for its gRPC threads, one for its HTTP port.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use floodmark_ingest::push::Push;
 use floodmark_ingest::writer::Handle;
 use floodmark_models::registry::Registry;
 use floodmark_serving::http::{Calls as JsonCalls, Handler, Health};
 use floodmark_serving::inference::Inference;
-use floodmark_serving::metrics::Metrics;
 use floodmark_serving::metrics::calls::Counts;
+use floodmark_serving::metrics::{Kept, Metrics, catalog};
 use floodmark_serving::predictions::Predictions;
 use floodmark_serving::score::Scores;
-use floodmark_serving::score::log::Log;
+use floodmark_serving::score::log::{Log, LogCounts};
+use floodmark_serving::score::stream::{StreamCounts, StreamScores};
 use floodmark_serving::server::Calls;
 use floodmark_serving::service::Features;
 use floodmark_store::Store;
@@ -33,6 +35,10 @@ pub(in crate::command) struct Answers {
     pub(in crate::command) models: Option<Arc<Registry>>,
     /// Where a share of the scores is kept.
     pub(in crate::command) log: Option<Arc<Log>>,
+    /// What scores the events of sources as they come.
+    pub(super) streamed: Option<Arc<StreamScores>>,
+    /// Calls over gRPC that were refused for load.
+    pub(super) refused: Arc<AtomicU64>,
     /// Whether models may be loaded and unloaded over the Open Inference Protocol.
     pub(in crate::command) admin: bool,
     /// Turns true when the server is about to end.
@@ -42,7 +48,8 @@ pub(in crate::command) struct Answers {
 impl Answers {
     /// Features and pushed events, and scores if there are models.
     pub(in crate::command) fn new(store: Arc<Store>, handle: Handle, models: Option<Arc<Registry>>) -> Answers {
-        Answers { store, handle, models, log: None, admin: false, leaving: watch::channel(false).1 }
+        let leaving = watch::channel(false).1;
+        Answers { store, handle, models, log: None, streamed: None, refused: Arc::default(), admin: false, leaving }
     }
 
     fn scores(&self) -> Option<Arc<Scores>> {
@@ -68,10 +75,36 @@ impl Answers {
     pub(super) fn handlers(&self, counts: &Arc<Counts>) -> Result<Vec<Arc<dyn Handler>>, Failure> {
         let scores = self.scores();
         let health = Health::new(self.leaving.clone(), self.models.clone());
-        // Counters that are kept elsewhere come here, each with its entry in the catalog of metrics.
-        let metrics = Metrics::new(self.store.clone(), self.models.clone(), counts.clone(), Vec::new());
+        let metrics = Metrics::new(self.store.clone(), self.models.clone(), counts.clone(), self.kept());
         let calls =
             JsonCalls::new(Features::new(self.store.clone()), scores, counts).map_err(|status| Failure::failed(status.message()))?;
         Ok(vec![Arc::new(health), Arc::new(metrics), Arc::new(calls)])
+    }
+
+    /// Numbers for operators that are kept here and there, each with its entry in the catalog of metrics.
+    fn kept(&self) -> Vec<Kept> {
+        let refused = self.refused.clone();
+        let mut kept = vec![Kept::new(&catalog::CALLS_REFUSED, &[], move || refused.load(Ordering::Relaxed))];
+        if let Some(streamed) = &self.streamed {
+            let mut count = |metric, labels: &[&str], of: fn(StreamCounts) -> u64| {
+                let streamed = streamed.clone();
+                kept.push(Kept::new(metric, labels, move || of(streamed.counts())));
+            };
+            count(&catalog::STREAM_SCORES, &["scored"], |counts| counts.scored);
+            count(&catalog::STREAM_SCORES, &["failed"], |counts| counts.failed);
+            count(&catalog::STREAM_WAITS, &[], |counts| counts.not_ready);
+        }
+        if let Some(log) = &self.log {
+            let mut count = |metric, labels: &[&str], of: fn(LogCounts) -> u64| {
+                let log = log.clone();
+                kept.push(Kept::new(metric, labels, move || of(log.counts())));
+            };
+            count(&catalog::PREDICTIONS, &["written"], |counts| counts.written);
+            count(&catalog::PREDICTIONS, &["dropped"], |counts| counts.dropped);
+            count(&catalog::PREDICTIONS, &["failed"], |counts| counts.failed);
+            count(&catalog::PREDICTIONS, &["lost"], |counts| counts.lost);
+            count(&catalog::PREDICTIONS_REMOVED, &[], |counts| counts.removed);
+        }
+        kept
     }
 }
