@@ -64,7 +64,10 @@ impl StoredRecords {
 
     /// Reads on if the page is used up; the end has come if it is empty afterwards.
     fn turn(&mut self) -> Result<(), StoreError> {
-        let (true, Some(from)) = (self.page.is_empty(), self.next.take()) else { return Ok(()) };
+        if !self.page.is_empty() {
+            return Ok(());
+        }
+        let Some(from) = self.next.take() else { return Ok(()) };
         let (mut last, mut bytes) = (None, 0);
         let range = from..=*PredictionKey::between(self.to, self.to).end();
         self.store.predictions(range, |key, record| {
