@@ -7,6 +7,7 @@ mod disorder;
 mod disorder_real;
 mod flink;
 mod harness;
+mod http;
 mod keeping;
 mod kernel;
 mod push;

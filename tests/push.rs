@@ -16,6 +16,21 @@ pub(crate) const START: i64 = 1_522_540_800_000_000;
 pub(crate) struct Running {
     child: Child,
     pub(crate) address: String,
+    /// Of its HTTP port; empty without `--http`.
+    pub(crate) http: String,
+}
+
+impl Running {
+    /// Asks it to end.
+    pub(crate) fn terminate(&self) {
+        let told = Command::new("kill").args(["-TERM", &self.child.id().to_string()]).status().expect("kill");
+        assert!(told.success());
+    }
+
+    /// Waits for its end; whether that was in order.
+    pub(crate) fn ended(mut self) -> bool {
+        self.child.wait().expect("an end").success()
+    }
 }
 
 /// A test that fails must not leave it behind.
@@ -43,7 +58,8 @@ pub(crate) fn start_with(store: &Path, more: &[&str]) -> Running {
     let mut line = String::new();
     BufReader::new(child.stdout.take().expect("stdout")).read_line(&mut line).expect("a line");
     let said: serde_json::Value = serde_json::from_str(&line).expect("JSON");
-    Running { child, address: format!("http://{}", said["grpc"].as_str().expect("an address")) }
+    let http = said["http"].as_str().unwrap_or_default().to_owned();
+    Running { child, address: format!("http://{}", said["grpc"].as_str().expect("an address")), http }
 }
 
 pub(crate) fn value(kind: Kind) -> v1::Value {

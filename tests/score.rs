@@ -14,6 +14,10 @@ use crate::push::{MINUTE, Running, START, push, request, start_with, transaction
 
 /// A repository with version 1 of the example's model, and a server that scores with it; `None` without ONNX Runtime.
 pub(crate) fn server(home: &Path) -> Option<(Running, PathBuf)> {
+    server_with(home, &[])
+}
+
+pub(crate) fn server_with(home: &Path, more: &[&str]) -> Option<(Running, PathBuf)> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     if !root.join(".runtime/onnxruntime").exists() && std::env::var_os("ORT_DYLIB_PATH").is_none() {
         assert!(std::env::var_os("REQUIRE_ORT").is_none(), "ONNX Runtime is not there: run `make setup`");
@@ -22,7 +26,7 @@ pub(crate) fn server(home: &Path) -> Option<(Running, PathBuf)> {
     }
     let models = home.join("models");
     copy(&root.join("examples/fraud/models/fraud/1"), &models.join("fraud/1"));
-    let running = start_with(&home.join("store"), &["--models", models.to_str().expect("text")]);
+    let running = start_with(&home.join("store"), &[&["--models", models.to_str().expect("text")], more].concat());
     Some((running, models))
 }
 
@@ -34,7 +38,7 @@ fn copy(from: &Path, to: &Path) {
     }
 }
 
-fn by_keys(customer: i64, amount: f64, minutes: i64) -> v1::ScoreRequest {
+pub(crate) fn by_keys(customer: i64, amount: f64, minutes: i64) -> v1::ScoreRequest {
     let row = v1::EntityRow {
         keys: vec![value(Kind::Int64Value(customer)), value(Kind::Int64Value(9))],
         request: vec![value(Kind::DoubleValue(amount))],
@@ -159,4 +163,65 @@ async fn models_come_and_go_while_the_rest_serves() {
     assert_eq!(score(&client, odd).await.expect_err("no version").code(), Code::InvalidArgument);
     let gone = v1::ScoreRequest { model_version: "3".to_owned(), ..by_event(1, 0, 10.0) };
     assert_eq!(score(&client, gone).await.expect_err("it has gone").code(), Code::NotFound);
+}
+
+#[tokio::test]
+async fn a_canary_answers_its_share_and_a_shadow_answers_nobody() {
+    let home = tempfile::tempdir().expect("a directory");
+    let Some((running, models)) = server(home.path()) else { return };
+    let client = ScoreServiceClient::connect(running.address.clone()).await.expect("a server");
+    let mut operator = ModelServiceClient::connect(running.address.clone()).await.expect("a server");
+    for (version, label) in [(1, "stable"), (2, "canary"), (3, "shadow")] {
+        if version > 1 {
+            copy(&models.join("fraud/1"), &models.join(format!("fraud/{version}")));
+        }
+        operator.load_model(v1::LoadModelRequest { model: "fraud".to_owned(), version: Some(version) }).await.expect("a model");
+        let label = v1::LabelModelRequest { model: "fraud".to_owned(), label: label.to_owned(), version: Some(version) };
+        operator.label_model(label).await.expect("a label");
+    }
+    let share = |percent| v1::SetCanaryShareRequest { model: "fraud".to_owned(), percent };
+    assert_eq!(operator.set_canary_share(share(101.0)).await.expect_err("too much").code(), Code::InvalidArgument);
+    operator.set_canary_share(share(40.0)).await.expect("a share");
+    let mut by_version = [0_u64; 4];
+    for n in 0..300 {
+        let once = row_of(score(&client, by_keys(n, 20.0, 30)).await.expect("a score"));
+        let again = row_of(score(&client, by_keys(n, 20.0, 30)).await.expect("a score"));
+        assert_eq!(once, again, "the same entity has the same version");
+        by_version[once.model_version as usize] += 2;
+    }
+    assert!(by_version[2] > 150 && by_version[1] > by_version[2] && by_version[3] == 0, "{by_version:?}");
+    // Every row was scored by the shadow, and the canary's by the stable version too; they are the same model.
+    let listed = loop {
+        let listed = operator.list_models(v1::ListModelsRequest::default()).await.expect("a list").into_inner().models;
+        let compared: u64 = listed.iter().flat_map(|info| &info.differences).map(|d| d.rows + d.dropped).sum();
+        if compared >= 600 + by_version[2] {
+            break listed;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    };
+    let compared = |at: usize| listed[at].differences.iter().map(|d| (d.answered_version, d.rows)).collect::<Vec<_>>();
+    assert_eq!(compared(0), [(2, by_version[2])]);
+    assert_eq!(compared(1), []);
+    assert_eq!(compared(2), [(1, by_version[1]), (2, by_version[2])]);
+    assert!(listed.iter().flat_map(|info| &info.differences).all(|d| d.max_abs == 0.0 && d.errors == 0));
+    assert_eq!(listed[1].canary_percent, Some(40.0));
+}
+
+#[tokio::test]
+async fn a_request_of_many_rows_has_the_scores_of_as_many_requests() {
+    let home = tempfile::tempdir().expect("a directory");
+    let Some((running, _)) = server(home.path()) else { return };
+    push(&running.address, vec![request(1, (0..40).map(|n| transaction(n, n, Some(10.0 + n as f64))).collect())]).await;
+    let client = ScoreServiceClient::connect(running.address.clone()).await.expect("a server");
+    let mut many = by_keys(0, 1.0, 30);
+    many.rows = (0..1_000).flat_map(|n| by_keys(n % 9, 1.0 + n as f64, 30).rows).collect();
+    let together = score(&client, many.clone()).await.expect("scores");
+    assert_eq!(together.rows.len(), 1_000);
+    for n in [0, 63, 64, 65, 500, 999] {
+        let alone = score(&client, by_keys(n % 9, 1.0 + n as f64, 30)).await.expect("a score");
+        assert_eq!(alone.rows[0], together.rows[n as usize], "row {n}");
+    }
+    many.rows[777].keys.clear();
+    let refused = score(&client, many).await.expect_err("a row without keys");
+    assert!(refused.message().contains("rows[777]"), "{}", refused.message());
 }

@@ -2,10 +2,11 @@
 //!
 //! A [`repository`] is a directory with a folder for each version of each model. A [`model::Model`] is a version that passed every
 //! step of [`model::Refused`]'s list and can score; a [`registry::Registry`] keeps those that serve and swaps them whole.
-//! Reading order: [`runtime`], [`manifest`], [`signature`], [`matrix`], [`counts`], [`model`], [`repository`], [`registry`].
+//! Reading order: [`runtime`], [`manifest`], [`signature`], [`matrix`], [`counts`], [`model`], [`repository`], [`registry`], [`compare`].
 
 #![cfg_attr(test, allow(clippy::unwrap_used))] // in a test, a panic is the message
 
+pub mod compare;
 pub mod counts;
 mod graph;
 pub mod manifest;

@@ -15,6 +15,7 @@ mod status;
 
 pub use status::{State, VersionStatus};
 
+use crate::compare::{Beside, Comparer, Difference, Pair};
 use crate::model::{Model, Refused, Settings};
 use crate::repository::{Labels, Policy, Repository, RepositoryError, is_label};
 use crate::runtime::{Runtime, RuntimeError};
@@ -40,6 +41,7 @@ pub struct Registry {
     live: ArcSwap<Live>,
     /// Held while something changes.
     changing: Mutex<()>,
+    comparer: Comparer,
 }
 
 /// Which version of a model is meant.
@@ -71,9 +73,12 @@ pub struct Picked {
     pub primary: Arc<Model>,
     /// Whether that is the version labelled `canary`.
     pub canary: bool,
-    /// Who scores beside it, for comparison.
-    pub shadows: Arc<[Arc<Model>]>,
+    /// Who scores beside it, for comparison: the shadows, and beside a canary the version that it may replace.
+    pub beside: Arc<[Arc<Model>]>,
 }
+
+/// A version that was loaded, or refused.
+pub type Tried = (u64, Result<Arc<Model>, LoadError>);
 
 /// Why a version was not loaded.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -137,7 +142,7 @@ pub enum RegistryError {
 impl Registry {
     /// A registry in which nothing serves yet.
     pub fn new(repository: Repository, library: Option<PathBuf>, settings: Settings) -> Registry {
-        Registry { repository, library, settings, live: ArcSwap::default(), changing: Mutex::new(()) }
+        Registry { repository, library, settings, live: ArcSwap::default(), changing: Mutex::new(()), comparer: Comparer::new() }
     }
 
     /// Where the models come from.
@@ -174,27 +179,41 @@ impl Registry {
         Ok(Arc::new(model))
     }
 
-    /// Loads what the policy wants and is not ready, then retires what it does not want and no label holds. Says what was refused.
-    pub fn follow(
-        &self,
-        model: &str,
-        policy: &Policy,
-        services: &dyn Services,
-    ) -> Result<Vec<(u64, Result<Arc<Model>, LoadError>)>, RegistryError> {
-        let mut wanted = policy.wanted(&self.repository.versions(model)?);
-        wanted.extend(self.repository.labels(model)?.labels.values());
-        wanted.sort_unstable();
-        wanted.dedup();
-        let ready = self.ready(model);
-        let missing = wanted.iter().filter(|version| !ready.contains(version));
-        let loaded: Vec<_> = missing.map(|version| (*version, self.load(model, *version, services))).collect();
+    /// Loads what the policy wants and is not ready, then retires what it does not want and no label holds. Says what was tried. Of the
+    /// latest, one that is refused gives way to the one before it.
+    pub fn follow(&self, model: &str, policy: &Policy, services: &dyn Services) -> Result<Vec<Tried>, RegistryError> {
+        let (versions, labelled) = (self.repository.versions(model)?, self.repository.labels(model)?.labels);
+        let (mut kept, mut tried) = (Vec::new(), Vec::new());
+        let mut want = |version: u64| {
+            let known = kept.contains(&version) || tried.iter().any(|(other, _)| *other == version);
+            if !known && !self.ready(model).contains(&version) {
+                tried.push((version, self.load(model, version, services)));
+            }
+            let ready = self.ready(model).contains(&version);
+            kept.extend(ready.then_some(version));
+            ready
+        };
+        let (at_most, wanted) = match policy {
+            Policy::Latest(count) => (*count, versions.into_iter().rev().collect()),
+            Policy::All => (usize::MAX, versions),
+            Policy::Specific(wanted) => (usize::MAX, wanted.clone()),
+        };
+        let mut found = 0;
+        for version in wanted {
+            if found < at_most {
+                found += usize::from(want(version));
+            }
+        }
+        for version in labelled.values() {
+            want(*version);
+        }
         // If none of the wanted is ready, the unwanted are better than nothing.
-        if wanted.iter().any(|version| self.ready(model).contains(version)) {
-            for version in ready.iter().filter(|version| !wanted.contains(version)) {
+        if !kept.is_empty() {
+            for version in self.ready(model).iter().filter(|version| !kept.contains(version)) {
                 self.unload(model, *version)?;
             }
         }
-        Ok(loaded)
+        Ok(tried)
     }
 
     /// Takes a version out of service. Who is scoring with it finishes; its sessions go with the last of them.
@@ -270,7 +289,18 @@ impl Registry {
         let entry = live.entry(model)?;
         let canary = entry.canary_for(key);
         let primary = canary.or(entry.primary.as_ref()).ok_or_else(|| entry.not_ready(model, STABLE.to_owned()))?;
-        Ok(Picked { primary: Arc::clone(primary), canary: canary.is_some(), shadows: Arc::clone(&entry.shadows) })
+        let beside = if canary.is_some() { &entry.beside_canary } else { &entry.shadows };
+        Ok(Picked { primary: Arc::clone(primary), canary: canary.is_some(), beside: Arc::clone(beside) })
+    }
+
+    /// Has another version score rows that were scored, some time, for comparison. Never waits.
+    pub fn compare(&self, rows: Beside) {
+        self.comparer.offer(rows);
+    }
+
+    /// What versions made of the same rows, since the registry was made.
+    pub fn differences(&self) -> Vec<(Pair, Difference)> {
+        self.comparer.differences()
     }
 
     /// The versions of a model that score, ascending.

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
@@ -27,6 +28,24 @@ pub enum Policy {
     All,
     /// These.
     Specific(Vec<u64>),
+}
+
+impl FromStr for Policy {
+    type Err = String;
+
+    /// `latest`, `latest:3`, `all`, or numbers such as `1,4`.
+    fn from_str(text: &str) -> Result<Policy, String> {
+        let wrong = || format!("versions are latest, latest:N, all, or numbers such as 1,4. versions={text}");
+        match (text, text.strip_prefix("latest:")) {
+            ("latest", _) => Ok(Policy::Latest(1)),
+            ("all", _) => Ok(Policy::All),
+            (_, Some(count)) => count.parse().ok().filter(|count| *count > 0).map(Policy::Latest).ok_or_else(wrong),
+            (numbers, None) => {
+                let numbers: Result<Vec<u64>, _> = numbers.split(',').map(str::parse).collect();
+                numbers.map(Policy::Specific).map_err(|_| wrong())
+            }
+        }
+    }
 }
 
 /// What `labels.json` says.
@@ -112,17 +131,6 @@ impl Repository {
     }
 }
 
-impl Policy {
-    /// Those of `versions`, which ascend, that are to serve.
-    pub fn wanted(&self, versions: &[u64]) -> Vec<u64> {
-        match self {
-            Policy::Latest(count) => versions[versions.len().saturating_sub(*count)..].to_vec(),
-            Policy::All => versions.to_vec(),
-            Policy::Specific(wanted) => wanted.clone(),
-        }
-    }
-}
-
 fn folders(path: &Path) -> Result<Vec<String>, RepositoryError> {
     let error = |source| RepositoryError::Io { path: path.to_path_buf(), source };
     let mut names = Vec::new();
@@ -164,9 +172,11 @@ mod tests {
         let repository = Repository::new(folder.path());
         let versions = repository.versions("fraud").unwrap();
         assert_eq!((repository.models().unwrap(), &versions), (vec!["fraud".to_owned()], &vec![2, 9, 10]));
-        assert_eq!(Policy::Latest(2).wanted(&versions), [9, 10]);
-        assert_eq!(Policy::Latest(7).wanted(&versions), versions);
-        assert_eq!(Policy::Specific(vec![2]).wanted(&versions), [2]);
+        assert_eq!("latest:2".parse(), Ok(Policy::Latest(2)));
+        assert_eq!("1,4".parse(), Ok(Policy::Specific(vec![1, 4])));
+        for wrong in ["", "latest:0", "newest", "1,", "-1"] {
+            assert!(wrong.parse::<Policy>().is_err(), "{wrong:?}");
+        }
         let error = repository.versions("froud").unwrap_err().to_string();
         assert!(error.contains("path=") && error.contains("froud"), "{error}");
     }

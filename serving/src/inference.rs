@@ -14,18 +14,19 @@ mod grpc;
 mod infer;
 mod looked_up;
 mod operate;
+mod rest;
 mod statistics;
 mod tensor;
 mod tensors;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use floodmark_models::model::Model;
 use floodmark_models::registry::{LoadError, RegistryError, Selection, State};
 use floodmark_proto::inference::grpc_inference_service_server::GrpcInferenceServiceServer;
 use floodmark_proto::inference::{InferParameter, ModelInferRequest};
+use tokio::sync::watch;
 use tonic::server::NamedService;
 
 use self::answer::{Prepared, SCORE};
@@ -34,7 +35,6 @@ use self::form::Form;
 use self::infer::Infer;
 use self::tensor::Tensor;
 use crate::refusal::{Refusal, shown};
-use crate::score::job::Job;
 use crate::score::{Scores, selection};
 use crate::server::Calls;
 
@@ -47,22 +47,8 @@ pub struct Inference {
     /// Without a repository of models there are none.
     scores: Option<Arc<Scores>>,
     admin: bool,
-    leaving: Leaving,
-}
-
-/// Whether the server is about to end, which clients are told before it does.
-#[derive(Clone, Debug, Default)]
-pub struct Leaving(Arc<AtomicBool>);
-
-impl Leaving {
-    /// From now on it is.
-    pub fn now(&self) {
-        self.0.store(true, Ordering::Relaxed);
-    }
-
-    fn is_now(&self) -> bool {
-        self.0.load(Ordering::Relaxed)
-    }
+    /// Whether the server is about to end.
+    leaving: watch::Receiver<bool>,
 }
 
 impl Inference {
@@ -70,7 +56,7 @@ impl Inference {
     pub const NAME: &'static str = <GrpcInferenceServiceServer<Inference> as NamedService>::NAME;
 
     /// The service; with `admin`, models may be listed, loaded and unloaded through it.
-    pub fn new(scores: Option<Arc<Scores>>, admin: bool, leaving: Leaving) -> Inference {
+    pub fn new(scores: Option<Arc<Scores>>, admin: bool, leaving: watch::Receiver<bool>) -> Inference {
         Inference { scores, admin, leaving }
     }
 
@@ -84,7 +70,7 @@ impl Inference {
     /// Whether requests are welcome.
     fn is_ready(&self) -> bool {
         let models = self.scores.as_ref().map(|scores| scores.models().list()).unwrap_or_default();
-        !self.leaving.is_now() && (models.is_empty() || models.iter().any(|status| status.state == State::Ready))
+        !*self.leaving.borrow() && (models.is_empty() || models.iter().any(|status| status.state == State::Ready))
     }
 
     /// The model that a request names.
@@ -108,16 +94,15 @@ impl Inference {
             tensors.push(Tensor::read(at, input, raw(at))?);
         }
         let plan = scores.plan_of(&model)?;
-        let matrix = match Form::of(&tensors, &model, plan)? {
+        let matrices = match Form::of(&tensors, &model, plan)? {
             Form::Matrix => brought::matrix(&model, &tensors[0])?,
             Form::Columns(order) => brought::columns(&model, &tensors, &order)?,
             Form::LookedUp => {
                 let asked = looked_up::request(&tensors, plan, &request.model_name, &request.model_version, &request.parameters)?;
-                return Ok(Prepared::looked_up(scores.prepare(&asked)?, model, request));
+                return Prepared::looked_up(scores, asked, model, request);
             }
         };
-        let missing = matrix.missing();
-        Ok(Prepared::brought(Job::brought(model.clone(), matrix, began), model, missing, request))
+        Ok(Prepared::brought(matrices, began, model, request))
     }
 }
 

@@ -6,6 +6,7 @@
 mod asked;
 pub mod client;
 mod deadline;
+pub mod http;
 pub mod inference;
 mod places;
 mod plan;

@@ -16,7 +16,7 @@ use tonic_types::{ErrorDetails, StatusExt};
 use crate::inference::TensorError;
 
 /// `ErrorInfo.domain` of every refusal.
-const DOMAIN: &str = "floodmark";
+pub(crate) const DOMAIN: &str = "floodmark";
 
 /// Names from a request are cut to this length in messages, which travel in a header.
 const NAME_SHOWN: usize = 80;

@@ -7,6 +7,8 @@ mod binding;
 pub(crate) mod job;
 mod service;
 
+use std::cell::RefCell;
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
@@ -16,7 +18,7 @@ use floodmark_features::lookup::{Answer, Ask};
 use floodmark_features::time::Time;
 use floodmark_features::value::ValueRef;
 use floodmark_models::model::Model;
-use floodmark_models::registry::{Registry, Selection};
+use floodmark_models::registry::{Picked, Registry, Selection};
 use floodmark_proto::v1;
 use floodmark_proto::v1::model_service_server::ModelServiceServer;
 use floodmark_proto::v1::score_service_server::ScoreServiceServer;
@@ -67,69 +69,62 @@ impl Scores {
         calls.map_routes(|routes| routes.add_service(score).add_service(models)).with_unary(SCORE, Arc::new(method))
     }
 
-    /// Looks up the rows of a request and makes them inputs.
-    pub(crate) fn prepare(&self, request: &v1::ScoreRequest) -> Result<Job, Refusal> {
+    /// What all rows of a request have in common.
+    fn begin<'r>(&'r self, request: &'r v1::ScoreRequest) -> Result<Begun<'r>, Refusal> {
         let selection = selection(&request.model_version)?;
         let lead = self.models.pick(&request.model, selection).map_err(Refusal::Model)?;
-        let plan = self.plan_of(&lead)?;
-        let asked = Asked::of(plan, Spine::from(request))?;
-        let mut job = Job::new(request, Instant::now());
-        let (mut values, mut answer, mut key) = (Vec::with_capacity(asked.values_in_a_row()), Answer::default(), Vec::new());
-        let now = now();
-        for at in 0..request.rows.len() {
-            values.clear();
-            asked.read_values(at, &mut values)?;
-            let (keys, fields) = values.split_at(asked.keys());
-            let own_event = asked.own_event(at)?;
-            let as_of = asked.as_of(at, own_event.as_ref(), now)?;
-            let ask = Ask { keys, request: fields, as_of, version: request.version, own_event: own_event.as_ref(), mode: asked.mode };
-            let read = self.store.read(&asked.plan.lookup, &ask, &mut answer);
-            read.map_err(|error| Refusal::Read { error, field: format!("rows[{at}]") })?;
-            let model = self.model_of(request, selection, &lead, keys, &mut key)?;
-            self.push(&mut job, at, &model, asked.plan, &answer, fields, request.include_features, as_of)?;
+        let asked = Asked::of(self.plan_of(&lead)?, Spine::from(request))?;
+        Ok(Begun { request, selection, lead, asked, now: now() })
+    }
+
+    /// Looks up some rows of a request and makes them inputs.
+    fn prepare(&self, begun: &Begun<'_>, rows: Range<usize>) -> Result<Job, Refusal> {
+        let mut job = Job::new(begun.request, rows.len(), Instant::now());
+        if rows.start > 0 {
+            job.go_on();
         }
-        if request.include_features {
-            job.response.feature_names.clone_from(&plan.names);
+        let mut values = Vec::with_capacity(begun.asked.values_in_a_row());
+        ANSWER.with_borrow_mut(|answer| {
+            rows.into_iter().try_for_each(|at| {
+                values.clear();
+                self.prepare_row(begun, at, &mut values, answer, &mut job)
+            })
+        })?;
+        if begun.request.include_features {
+            job.response.feature_names.clone_from(&begun.asked.plan.names);
         }
         job.looked_up();
         Ok(job)
     }
 
-    /// Who scores an entity: the version that was asked for, or the one that labels and the canary's share choose, if it reads the
-    /// same service.
-    fn model_of(
+    /// Prepares one row; `values` is empty, and there so that its memory is used again, as is the answer's.
+    fn prepare_row<'r>(
         &self,
-        request: &v1::ScoreRequest,
-        selection: Selection<'_>,
-        lead: &Arc<Model>,
-        keys: &[ValueRef<'_>],
-        key: &mut Vec<u8>,
-    ) -> Result<Arc<Model>, Refusal> {
-        if selection != Selection::Default {
-            return Ok(lead.clone());
-        }
-        key.clear();
-        encode_key(keys, key);
-        let picked = self.models.pick_for(&request.model, key).map_err(Refusal::Model)?;
-        let same = picked.primary.signature().service == lead.signature().service;
-        Ok(if same { picked.primary } else { lead.clone() })
-    }
-
-    fn push(
-        &self,
-        job: &mut Job,
+        begun: &Begun<'r>,
         at: usize,
-        model: &Arc<Model>,
-        plan: &Plan,
-        answer: &Answer,
-        fields: &[ValueRef<'_>],
-        include_features: bool,
-        as_of: Time,
+        values: &mut Vec<ValueRef<'r>>,
+        answer: &mut Answer,
+        job: &mut Job,
     ) -> Result<(), Refusal> {
-        let binding = self.bindings.lock().of(model, plan);
+        let asked = &begun.asked;
+        asked.read_values(at, values)?;
+        let (keys, fields) = values.split_at(asked.keys());
+        let own_event = asked.own_event(at)?;
+        let as_of = asked.as_of(at, own_event.as_ref(), begun.now)?;
+        let ask = Ask { keys, request: fields, as_of, version: begun.request.version, own_event: own_event.as_ref(), mode: asked.mode };
+        let read = self.store.read(&asked.plan.lookup, &ask, answer);
+        read.map_err(|error| Refusal::Read { error, field: format!("rows[{at}]") })?;
+        let picked = self.pick_for(begun, keys)?;
+        let model = picked.as_ref().map_or(&begun.lead, |picked| &picked.primary);
+        let binding = self.bindings.lock().of(model, asked.plan);
         let missing = job.push(model, |input| binding.input(input, answer, fields));
         let missing = missing.map_err(|error| Refusal::Input { error, field: format!("rows[{at}]") })?;
-        let features = if include_features { answer.cells.iter().map(|c| from_value(c.value.clone())).collect() } else { Vec::new() };
+        for beside in picked.iter().flat_map(|picked| picked.beside.iter()) {
+            let binding = self.bindings.lock().of(beside, asked.plan);
+            job.push_beside(model, beside, |input| binding.input(input, answer, fields));
+        }
+        let with_features = begun.request.include_features;
+        let features = if with_features { answer.cells.iter().map(|c| from_value(c.value.clone())).collect() } else { Vec::new() };
         job.response.rows.push(v1::ScoreRow {
             model_version: model.version(),
             as_of_micros: as_of.micros(),
@@ -143,6 +138,21 @@ impl Scores {
         Ok(())
     }
 
+    /// Who scores an entity, where labels and the canary's share choose. A version that reads another service than the one that is
+    /// served by default cannot be given these features, and is not chosen.
+    fn pick_for(&self, begun: &Begun<'_>, keys: &[ValueRef<'_>]) -> Result<Option<Picked>, Refusal> {
+        if begun.selection != Selection::Default {
+            return Ok(None);
+        }
+        let picked = KEY.with_borrow_mut(|key| {
+            key.clear();
+            encode_key(keys, key);
+            self.models.pick_for(&begun.request.model, key)
+        });
+        let picked = picked.map_err(Refusal::Model)?;
+        Ok((picked.primary.signature().service == begun.lead.signature().service).then_some(picked))
+    }
+
     pub(crate) fn models(&self) -> &Arc<Registry> {
         &self.models
     }
@@ -151,10 +161,63 @@ impl Scores {
         self.plans.service(&model.signature().service)
     }
 
-    /// One request, by itself.
-    fn score_alone(&self, request: &v1::ScoreRequest) -> Result<v1::ScoreResponse, Status> {
-        let job = self.prepare(request)?;
-        run_together(vec![job]).remove(0)
+    /// Looks up all rows of a request, which are few.
+    pub(crate) fn prepare_all(&self, request: &v1::ScoreRequest) -> Result<Job, Refusal> {
+        self.prepare(&self.begin(request)?, 0..request.rows.len())
+    }
+
+    /// A request of few rows, by itself.
+    fn score_at_once(&self, request: &v1::ScoreRequest) -> Result<v1::ScoreResponse, Status> {
+        let job = self.prepare_all(request)?;
+        run_together(vec![job], &self.models).remove(0)
+    }
+
+    /// A request of many rows: other calls have their turn in between.
+    pub(crate) async fn score_in_turns(&self, request: &v1::ScoreRequest) -> Result<v1::ScoreResponse, Status> {
+        let begun = self.begin(request)?;
+        let mut whole: Option<v1::ScoreResponse> = None;
+        for from in (0..request.rows.len().max(1)).step_by(ROWS_IN_A_TURN) {
+            if from > 0 {
+                tokio::task::yield_now().await;
+            }
+            let job = self.prepare(&begun, from..request.rows.len().min(from + ROWS_IN_A_TURN))?;
+            let part = run_together(vec![job], &self.models).remove(0)?;
+            match &mut whole {
+                Some(whole) => extend(whole, part),
+                None => whole = Some(part),
+            }
+        }
+        Ok(whole.unwrap_or_default())
+    }
+}
+
+/// What all rows of a request have in common.
+struct Begun<'r> {
+    request: &'r v1::ScoreRequest,
+    selection: Selection<'r>,
+    /// Whose service is looked up: the version that was asked for, or the one that is served by default.
+    lead: Arc<Model>,
+    asked: Asked<'r>,
+    now: Time,
+}
+
+/// After so many rows, other calls on the thread have their turn, and a deadline is noticed.
+pub(crate) const ROWS_IN_A_TURN: usize = 64;
+
+thread_local! {
+    /// Used again from row to row, so that cells and keys need no new memory.
+    static ANSWER: RefCell<Answer> = RefCell::default();
+    static KEY: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Adds the rows that were scored after the others, and the time that they took.
+fn extend(whole: &mut v1::ScoreResponse, part: v1::ScoreResponse) {
+    whole.rows.extend(part.rows);
+    if let (Some(all), Some(more)) = (&mut whole.times, part.times) {
+        all.lookup_nanos += more.lookup_nanos;
+        all.queue_nanos += more.queue_nanos;
+        all.model_nanos += more.model_nanos;
+        all.batch_rows = all.batch_rows.max(more.batch_rows);
     }
 }
 
@@ -188,10 +251,13 @@ impl UnaryMethod for Score {
             Ok(request) => request,
             Err(error) => return Outcome::Now(Err(Status::internal(format!("the message cannot be decoded: {error}")))),
         };
-        if !in_turn {
-            return Outcome::Now(self.shared.score_alone(&request).map(|response| framed(&response)));
+        if request.rows.len() > ROWS_IN_A_TURN {
+            return Outcome::Later(Box::pin(async move { self.shared.score_in_turns(&request).await.map(|response| framed(&response)) }));
         }
-        let job = match self.shared.prepare(&request) {
+        if !in_turn {
+            return Outcome::Now(self.shared.score_at_once(&request).map(|response| framed(&response)));
+        }
+        let job = match self.shared.prepare_all(&request) {
             Ok(job) => job,
             Err(refusal) => return Outcome::Now(Err(refusal.into())),
         };
@@ -207,7 +273,7 @@ impl UnaryMethod for Score {
             return;
         }
         let (jobs, answers): (Vec<Job>, Vec<_>) = waiting.into_iter().unzip();
-        for (response, answer) in run_together(jobs).into_iter().zip(answers) {
+        for (response, answer) in run_together(jobs, &self.shared.models).into_iter().zip(answers) {
             let _ = answer.send(response.map(|response| framed(&response))); // a caller that has gone needs none
         }
     }

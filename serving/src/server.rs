@@ -77,6 +77,13 @@ pub enum Drained {
     CutShort,
 }
 
+impl Drained {
+    /// How two that ended together have ended.
+    pub fn and(self, other: Drained) -> Drained {
+        if self == Drained::InTime { other } else { self }
+    }
+}
+
 /// Why a server ended by itself.
 #[derive(Debug, thiserror::Error)]
 pub enum ServeError {
@@ -102,12 +109,7 @@ pub struct Server {
 impl Server {
     /// Takes the port.
     pub fn bind(settings: ServerSettings) -> io::Result<Server> {
-        let socket = Socket::new(Domain::for_address(settings.listen), socket2::Type::STREAM, Some(Protocol::TCP))?;
-        socket.set_reuse_address(true)?; // a restart need not wait for old connections to be forgotten
-        socket.set_nonblocking(true)?;
-        socket.bind(&settings.listen.into())?;
-        socket.listen(BACKLOG)?;
-        let listener = std::net::TcpListener::from(socket);
+        let listener = listen(settings.listen)?;
         let address = listener.local_addr()?;
         Ok(Server { settings, listener, address })
     }
@@ -164,12 +166,21 @@ impl Server {
         while let Some(ended) = ends.recv().await {
             drained = match (drained, ended) {
                 (Err(first), _) | (Ok(_), Err(first)) => Err(first),
-                (Ok(Drained::InTime), Ok(Drained::InTime)) => Ok(Drained::InTime),
-                (Ok(_), Ok(_)) => Ok(Drained::CutShort),
+                (Ok(before), Ok(ended)) => Ok(before.and(ended)),
             };
         }
         drained
     }
+}
+
+/// A listener that does not block.
+pub(crate) fn listen(address: SocketAddr) -> io::Result<std::net::TcpListener> {
+    let socket = Socket::new(Domain::for_address(address), socket2::Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_reuse_address(true)?; // a restart need not wait for old connections to be forgotten
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    Ok(socket.into())
 }
 
 /// One thread's life, from its first connection to the end of its drain.

@@ -50,6 +50,12 @@ impl Features {
         Calls::new(Routes::new(service)).with_unary(GET_FEATURES, Arc::new(GetFeatures { shared, max_request_bytes }))
     }
 
+    /// Every service, in the order of the definition.
+    pub(crate) fn infos(&self) -> Vec<v1::ServiceInfo> {
+        let named = self.plans.definitions().services.iter().zip(self.plans.services());
+        named.map(|(service, plan)| service_info(&service.name, plan)).collect()
+    }
+
     async fn look_up(&self, request: &v1::GetFeaturesRequest) -> Result<Framed, Status> {
         let plan = planned(&self.plans, request)?;
         let asked = Asked::of(&plan, Spine::from(request))?;
@@ -148,9 +154,7 @@ impl FeatureService for Features {
     }
 
     async fn list_services(&self, _: Request<v1::ListServicesRequest>) -> Result<tonic::Response<v1::ListServicesResponse>, Status> {
-        let named = self.plans.definitions().services.iter().zip(self.plans.services());
-        let services = named.map(|(service, plan)| service_info(&service.name, plan)).collect();
-        Ok(tonic::Response::new(v1::ListServicesResponse { services }))
+        Ok(tonic::Response::new(v1::ListServicesResponse { services: self.infos() }))
     }
 
     async fn get_service(&self, request: Request<v1::GetServiceRequest>) -> Result<tonic::Response<v1::ServiceInfo>, Status> {

@@ -15,15 +15,16 @@ use floodmark_ingest::replay::Input;
 use floodmark_ingest::writer::{self, Handle, WriterError};
 use floodmark_models::model::Settings as ModelSettings;
 use floodmark_models::registry::Registry;
-use floodmark_models::repository::Repository;
-use floodmark_serving::inference::{Inference, Leaving};
+use floodmark_models::repository::{Policy, Repository};
+use floodmark_serving::http::{Calls as JsonCalls, Handler, Health, HttpServer, HttpSettings, HttpThread};
+use floodmark_serving::inference::Inference;
 use floodmark_serving::score::Scores;
 use floodmark_serving::server::{Calls, Drained, Server, ServerSettings};
 use floodmark_serving::service::Features;
 use floodmark_store::Store;
 use serde::Serialize;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 
 use super::replay;
 use crate::failure::Failure;
@@ -51,9 +52,15 @@ pub(crate) struct Args {
     /// Where to answer gRPC; port 0 picks a free one.
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:7070")]
     listen: SocketAddr,
-    /// A repository of ONNX models, NAME/VERSION/model.onnx: the newest version of each is loaded and scores.
+    /// Where to answer HTTP: the same calls in JSON, probes and metrics; port 0 picks a free one. Off if not said.
+    #[arg(long, value_name = "ADDR")]
+    http: Option<SocketAddr>,
+    /// A repository of ONNX models, NAME/VERSION/model.onnx.
     #[arg(long, value_name = "DIR")]
     models: Option<PathBuf>,
+    /// Which versions of each model to load beside those with labels: latest, latest:N, all, or numbers such as 1,4.
+    #[arg(long, value_name = "VERSIONS", default_value = "latest", requires = "models")]
+    model_versions: Policy,
     /// The ONNX Runtime library; looked for in the usual places if not said.
     #[arg(long, value_name = "FILE", requires = "models")]
     onnxruntime: Option<PathBuf>,
@@ -75,6 +82,8 @@ pub(crate) struct Args {
 #[derive(Serialize)]
 struct Addresses {
     grpc: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    http: Option<String>,
 }
 
 pub(crate) fn run(args: &Args, json: bool) -> Result<(), Failure> {
@@ -87,6 +96,7 @@ pub(crate) fn run(args: &Args, json: bool) -> Result<(), Failure> {
     settings.linger = Duration::from_secs(args.linger);
     // The port is taken first: if it is in use, no store need be made and no file read to learn it.
     let server = Server::bind(settings).map_err(|error| Failure::failed(format!("cannot listen: {error}. address={}", args.listen)))?;
+    let http = args.http.map(|listen| bind_http(listen, args.linger)).transpose()?;
     let store = args.store.open()?;
     let files: Vec<Input> = args.inputs.iter().filter(|input| !is_push(input)).cloned().collect();
     known_sources(&store, &args.inputs)?;
@@ -95,12 +105,18 @@ pub(crate) fn run(args: &Args, json: bool) -> Result<(), Failure> {
     }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let (handle, writer) = writer::spawn(store.clone());
-    let models = args.models.as_ref().map(|directory| load_models(&store, directory, args.onnxruntime.clone()));
-    let drained = runtime.block_on(serve(server, store, models, args.admin, handle, writer, json))?;
+    let models =
+        args.models.as_ref().map(|directory| load_models(&store, directory, args.onnxruntime.clone(), &args.model_versions)).transpose()?;
+    let drained = runtime.block_on(serve(server, http, store, models, args.admin, handle, writer, json))?;
     match drained {
         Drained::InTime => Ok(()),
         Drained::CutShort => Err(Failure::failed("some calls were cut short: they took longer than the drain allows")),
     }
+}
+
+fn bind_http(listen: SocketAddr, linger: u64) -> Result<HttpServer, Failure> {
+    let settings = HttpSettings { max_body_bytes: MAX_REQUEST, linger: Duration::from_secs(linger), ..HttpSettings::at(listen) };
+    HttpServer::bind(settings).map_err(|error| Failure::failed(format!("cannot listen: {error}. address={listen}")))
 }
 
 fn is_push(input: &Input) -> bool {
@@ -132,20 +148,40 @@ pub(super) fn calls(store: &Arc<Store>, scores: Option<&Arc<Scores>>, handle: &H
     }
 }
 
-/// Loads the newest version of each model. One that is refused is told and does not serve; features are served all the same.
-pub(super) fn load_models(store: &Arc<Store>, directory: &Path, library: Option<PathBuf>) -> Arc<Registry> {
+/// Loads versions of each model. One that is refused is told and does not serve; features are served all the same.
+pub(super) fn load_models(
+    store: &Arc<Store>,
+    directory: &Path,
+    library: Option<PathBuf>,
+    versions: &Policy,
+) -> Result<Arc<Registry>, Failure> {
     let registry = Arc::new(Registry::new(Repository::new(directory), library, ModelSettings::default()));
-    for (model, loaded) in Scores::new(store.clone(), registry.clone()).load_all() {
+    let loaded = Scores::new(store.clone(), registry.clone()).load_all(versions).map_err(|error| Failure::failed(error.to_string()))?;
+    for (model, (version, loaded)) in loaded.iter().flat_map(|(model, tried)| tried.iter().map(move |tried| (model, tried))) {
         match loaded {
-            Ok(version) => eprintln!("model is ready. model={model} version={version}"),
-            Err(error) => eprintln!("warning: model is not served. model={model}: {error}"),
+            Ok(_) => eprintln!("model is ready. model={model} version={version}"),
+            Err(error) => eprintln!("warning: model is not served. model={model} version={version}: {error}"),
         }
     }
-    registry
+    Ok(registry)
+}
+
+/// What the HTTP port answers: handlers that are asked in turn.
+fn handlers(
+    store: &Arc<Store>,
+    models: Option<&Arc<Registry>>,
+    admin: bool,
+    leaving: &watch::Receiver<bool>,
+) -> Result<Vec<Arc<dyn Handler>>, Failure> {
+    let scores = models.map(|models| Arc::new(Scores::new(store.clone(), models.clone())));
+    let inference = Inference::new(scores.clone(), admin, leaving.clone());
+    let calls = JsonCalls::new(Features::new(store.clone()), scores).map_err(|status| Failure::failed(status.message()))?;
+    Ok(vec![Arc::new(Health::new(leaving.clone(), models.cloned())), Arc::new(calls), Arc::new(inference)])
 }
 
 async fn serve(
     server: Server,
+    http: Option<HttpServer>,
     store: Arc<Store>,
     models: Option<Arc<Registry>>,
     admin: bool,
@@ -154,10 +190,15 @@ async fn serve(
     json: bool,
 ) -> Result<Drained, Failure> {
     let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
-    let address = server.local_addr();
-    let (mut written, leaving) = (watch(writer), Leaving::default());
+    let addresses = Addresses { grpc: server.local_addr().to_string(), http: http.as_ref().map(|http| http.local_addr().to_string()) };
+    let mut written = watch_writer(writer);
+    let (leave, leaving) = watch::channel(false);
+    let mut http = match http {
+        Some(http) => Some(http.start(handlers(&store, models.as_ref(), admin, &leaving)?, leaving.clone())?),
+        None => None,
+    };
     let make_calls = {
-        let (handle, leaving) = (handle.clone(), leaving.clone());
+        let handle = handle.clone();
         move || {
             let scores = models.as_ref().map(|models| Arc::new(Scores::new(store.clone(), models.clone())));
             let calls = calls(&store, scores.as_ref(), &handle);
@@ -170,24 +211,37 @@ async fn serve(
             _ = terminate.recv() => {}
             // The writer has died: nothing pushed would be kept, so nothing is served either.
             () = written.ended() => {}
+            () = ended(&mut http) => {}
         }
-        leaving.now();
+        let _ = leave.send(true); // the HTTP port, if it is there
         handle.stop_taking();
     };
     // The server's first turn starts its threads; then it answers, and that is said.
-    let (drained, announced) = tokio::join!(biased; server.serve(make_calls, until_told), async { announce(address, json) });
+    let (drained, announced) = tokio::join!(biased; server.serve(make_calls, until_told), async { announce(&addresses, json) });
     // Nobody may be waiting for the first line: that is no reason to have stopped.
     let _ = announced;
     handle.close();
     written.result().await?;
-    Ok(drained?)
+    match (drained?, http) {
+        (drained, None) => Ok(drained),
+        (drained, Some(http)) => Ok(drained.and(http.result().await?)),
+    }
 }
 
-fn announce(address: SocketAddr, json: bool) -> io::Result<()> {
+/// The HTTP port has ended by itself; never if there is none.
+async fn ended(http: &mut Option<HttpThread>) {
+    match http {
+        Some(http) => http.ended().await,
+        None => std::future::pending().await,
+    }
+}
+
+fn announce(addresses: &Addresses, json: bool) -> io::Result<()> {
     let mut out = stdout();
-    match json {
-        true => json_line(&mut out, &Addresses { grpc: address.to_string() })?,
-        false => writeln!(out, "floodmark answers gRPC on {address}; stop it with Ctrl-C.")?,
+    match (json, &addresses.http) {
+        (true, _) => json_line(&mut out, addresses)?,
+        (false, None) => writeln!(out, "floodmark answers gRPC on {}; stop it with Ctrl-C.", addresses.grpc)?,
+        (false, Some(http)) => writeln!(out, "floodmark answers gRPC on {}, HTTP on {http}; stop it with Ctrl-C.", addresses.grpc)?,
     }
     out.flush()
 }
@@ -198,7 +252,7 @@ struct Written {
     result: Option<Result<(), Failure>>,
 }
 
-fn watch(writer: JoinHandle<Result<(), WriterError>>) -> Written {
+fn watch_writer(writer: JoinHandle<Result<(), WriterError>>) -> Written {
     let (tell, ended) = oneshot::channel();
     std::thread::spawn(move || {
         let result = match writer.join() {

@@ -23,7 +23,9 @@ pub(super) struct Entry {
     /// Who scores what names no version.
     pub(super) primary: Option<Arc<Model>>,
     canary: Option<Arc<Model>>,
+    /// Who scores beside `primary`, and beside `canary`.
     pub(super) shadows: Arc<[Arc<Model>]>,
+    pub(super) beside_canary: Arc<[Arc<Model>]>,
     /// So that two models do not try their canaries on the same entities.
     salt: u64,
 }
@@ -57,6 +59,7 @@ impl Entry {
             primary: None,
             canary: None,
             shadows: Arc::new([]),
+            beside_canary: Arc::new([]),
             salt: xxh3_64(model.as_bytes()),
         }
     }
@@ -101,7 +104,12 @@ impl Entry {
         self.canary = self.labelled(CANARY).cloned();
         let is_shadow = |label: &str| label.strip_prefix(SHADOW).is_some_and(|rest| rest.is_empty() || rest.starts_with('_'));
         let labels = self.labels.labels.keys().filter(|label| is_shadow(label));
-        self.shadows = labels.filter_map(|label| self.labelled(label)).cloned().collect();
+        let shadows: Vec<Arc<Model>> = labels.filter_map(|label| self.labelled(label)).cloned().collect();
+        let beside = |answering: &Option<Arc<Model>>, more: &Option<Arc<Model>>| {
+            let others = shadows.iter().chain(more).filter(|shadow| answering.as_ref().is_none_or(|a| !Arc::ptr_eq(a, shadow)));
+            others.cloned().collect()
+        };
+        (self.shadows, self.beside_canary) = (beside(&self.primary, &None), beside(&self.canary, &self.primary));
     }
 }
 

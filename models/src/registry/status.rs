@@ -3,6 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
+use super::CANARY;
 use super::live::{Entry, Slot};
 
 /// Where a version is in its life.
@@ -31,6 +32,8 @@ pub struct VersionStatus {
     pub reason: Option<String>,
     /// The labels on it.
     pub labels: Vec<String>,
+    /// How many of a hundred entities it scores, if it is the canary.
+    pub canary_share: Option<f64>,
     /// Calls that it scored.
     pub runs: u64,
     /// How many of them ended in an error.
@@ -49,6 +52,7 @@ pub(super) fn of<'a>(model: &'a str, entry: &'a Entry) -> impl Iterator<Item = V
         state: slot.state(),
         reason: slot.refused.clone(),
         labels: entry.labels_of(*version),
+        canary_share: (entry.labels.labels.get(CANARY) == Some(version)).then_some(entry.labels.canary_share),
         runs: slot.serving.as_ref().map_or(0, |model| model.runs()),
         errors: slot.serving.as_ref().map_or(0, |model| model.errors()),
         row_time: slot.serving.as_ref().map(|model| model.row_time()),

@@ -131,7 +131,7 @@ fn the_canary_scores_its_share_of_entities_and_always_the_same() {
     assert!(first.iter().zip(chosen()).all(|(before, now)| !before || now), "a greater share keeps those of the smaller");
     assert!(matches!(registry.set_canary_share("fraud", 101.0), Err(RegistryError::BadShare { .. })));
     let picked = registry.pick_for("fraud", b"card-7").unwrap();
-    assert_eq!(picked.shadows.iter().map(|model| model.version()).collect::<Vec<_>>(), [3, 2]);
+    assert_eq!(picked.beside.iter().map(|model| model.version()).collect::<Vec<_>>(), [3, 2]);
 }
 
 #[test]
@@ -148,6 +148,32 @@ fn a_policy_loads_what_it_wants_and_retires_the_rest() {
     assert_eq!(states(&registry), [(2, State::Retired), (3, State::Ready)]);
     registry.follow("fraud", &Policy::Specific(vec![1]), &Fraud).unwrap();
     assert_eq!(states(&registry), [(1, State::Ready), (2, State::Retired), (3, State::Retired)]);
+}
+
+#[test]
+fn of_the_latest_one_that_is_refused_gives_way_to_the_one_before_it() {
+    let Some((registry, _folder)) = registry(&[1, 2], &[3]) else { return };
+    let tried = registry.follow("fraud", &Policy::Latest(1), &Fraud).unwrap();
+    assert_eq!(tried.iter().map(|(version, loaded)| (*version, loaded.is_ok())).collect::<Vec<_>>(), [(3, false), (2, true)]);
+    assert_eq!(version(&registry, Selection::Default).unwrap(), 2);
+}
+
+#[test]
+fn who_scores_beside_whom() {
+    let Some((registry, _folder)) = registry(&[1, 2, 3], &[]) else { return };
+    registry.follow("fraud", &Policy::All, &Fraud).unwrap();
+    for (label, version) in [("stable", 1), ("canary", 2), ("shadow", 3)] {
+        registry.promote("fraud", label, version).unwrap();
+    }
+    let beside = |share| {
+        registry.set_canary_share("fraud", share).unwrap();
+        let picked = registry.pick_for("fraud", b"card").unwrap();
+        (picked.primary.version(), picked.beside.iter().map(|model| model.version()).collect::<Vec<_>>())
+    };
+    assert_eq!(beside(0.0), (1, vec![3]));
+    assert_eq!(beside(100.0), (2, vec![3, 1]), "a canary is compared with what it may replace");
+    registry.promote("fraud", "shadow", 2).unwrap();
+    assert_eq!(beside(100.0), (2, vec![1]), "nobody is beside itself");
 }
 
 #[test]

@@ -3,9 +3,11 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use floodmark_models::compare::Beside;
 use floodmark_models::counts::Calls;
 use floodmark_models::matrix::{Input, InputError, Matrix};
 use floodmark_models::model::{Model, ScoreError};
+use floodmark_models::registry::Registry;
 use floodmark_proto::v1;
 use tonic::Status;
 
@@ -15,8 +17,11 @@ use crate::refusal::Refusal;
 pub(crate) struct Job {
     pub(super) response: v1::ScoreResponse,
     parts: Vec<Part>,
+    beside: Vec<BesidePart>,
     /// For each row of the response, its part.
     part_of_row: Vec<usize>,
+    /// Whether these are further rows of a call that another job has begun.
+    goes_on: bool,
     began: Instant,
     ready: Instant,
 }
@@ -28,21 +33,43 @@ struct Part {
     scores: Vec<f64>,
 }
 
+/// The rows of a job that a model scores beside the one that answers, for comparison.
+struct BesidePart {
+    answering: Arc<Model>,
+    beside: Arc<Model>,
+    matrix: Matrix,
+    /// Positions in the response.
+    rows: Vec<usize>,
+    /// Rows that the other model cannot be given.
+    left_out: u64,
+}
+
 impl Job {
-    pub(super) fn new(request: &v1::ScoreRequest, began: Instant) -> Job {
+    pub(super) fn new(request: &v1::ScoreRequest, rows: usize, began: Instant) -> Job {
         let response = v1::ScoreResponse {
             model: request.model.clone(),
             request_id: request.request_id.clone(),
-            rows: Vec::with_capacity(request.rows.len()),
+            rows: Vec::with_capacity(rows),
             ..v1::ScoreResponse::default()
         };
-        Job { response, parts: Vec::new(), part_of_row: Vec::with_capacity(request.rows.len()), began, ready: began }
+        let part_of_row = Vec::with_capacity(rows);
+        Job { response, parts: Vec::new(), beside: Vec::new(), part_of_row, goes_on: false, began, ready: began }
     }
 
     /// Rows that a caller brings, made for one model.
     pub(crate) fn brought(model: Arc<Model>, matrix: Matrix, began: Instant) -> Job {
-        let part = Part { model, matrix, scores: Vec::new() };
-        Job { response: v1::ScoreResponse::default(), parts: vec![part], part_of_row: Vec::new(), began, ready: Instant::now() }
+        let (response, parts) = (v1::ScoreResponse::default(), vec![Part { model, matrix, scores: Vec::new() }]);
+        Job { response, parts, beside: Vec::new(), part_of_row: Vec::new(), goes_on: false, began, ready: Instant::now() }
+    }
+
+    /// These are further rows of a call.
+    pub(crate) fn go_on(&mut self) {
+        self.goes_on = true;
+    }
+
+    /// Whether its rows were brought by the caller.
+    pub(crate) fn is_brought(&self) -> bool {
+        self.part_of_row.is_empty() && !self.parts.is_empty()
     }
 
     /// The models that score its rows.
@@ -66,12 +93,28 @@ impl Job {
         Ok(missing)
     }
 
+    /// Gives the row that was pushed last to another version as well, if that takes it.
+    pub(super) fn push_beside<'a>(&mut self, answering: &Arc<Model>, beside: &Arc<Model>, input: impl FnMut(usize) -> Input<'a>) {
+        let same = |part: &BesidePart| Arc::ptr_eq(&part.answering, answering) && Arc::ptr_eq(&part.beside, beside);
+        let at = self.beside.iter().position(same).unwrap_or_else(|| {
+            let (answering, beside, matrix) = (answering.clone(), beside.clone(), beside.matrix());
+            self.beside.push(BesidePart { answering, beside, matrix, rows: Vec::new(), left_out: 0 });
+            self.beside.len() - 1
+        });
+        let part = &mut self.beside[at];
+        let same_service = beside.signature().service == answering.signature().service;
+        match same_service && part.matrix.push(input).is_ok() {
+            true => part.rows.push(self.part_of_row.len() - 1),
+            false => part.left_out += 1,
+        }
+    }
+
     pub(super) fn looked_up(&mut self) {
         self.ready = Instant::now();
     }
 
     /// The response to rows that were looked up.
-    pub(crate) fn finish(mut self, run: Run) -> v1::ScoreResponse {
+    pub(crate) fn finish(mut self, run: Run, models: &Registry) -> v1::ScoreResponse {
         let mut next = vec![0; self.parts.len()];
         for (row, part) in self.response.rows.iter_mut().zip(&self.part_of_row) {
             row.score = self.parts[*part].scores[next[*part]];
@@ -83,6 +126,11 @@ impl Job {
             model_nanos: nanos(run.began, run.ended),
             batch_rows: run.rows as u32,
         });
+        for part in self.beside {
+            let scores = part.rows.iter().map(|row| self.response.rows[*row].score).collect();
+            let BesidePart { answering, beside, matrix, left_out, .. } = part;
+            models.compare(Beside { answered: answering, beside, rows: matrix, scores, left_out });
+        }
         self.response
     }
 }
@@ -100,10 +148,10 @@ fn nanos(from: Instant, to: Instant) -> u64 {
 }
 
 /// Scores jobs, each answered for itself: a row that a model has no score for fails its own job only.
-pub(super) fn run_together(mut jobs: Vec<Job>) -> Vec<Result<v1::ScoreResponse, Status>> {
+pub(super) fn run_together(mut jobs: Vec<Job>, models: &Registry) -> Vec<Result<v1::ScoreResponse, Status>> {
     let (run, failed) = run_models(&mut jobs);
     let answer = |(job, failed): (Job, Option<ScoreError>)| match failed {
-        None => Ok(job.finish(run)),
+        None => Ok(job.finish(run, models)),
         Some(error) => Err(Refusal::Score(error).into()),
     };
     jobs.into_iter().zip(failed).map(answer).collect()
@@ -130,7 +178,7 @@ fn count(model: &Arc<Model>, jobs: &[Job], failed: &[Option<ScoreError>], run: R
             None => (&mut calls.succeeded, &mut calls.succeeded_time),
             Some(_) => (&mut calls.failed, &mut calls.failed_time),
         };
-        *count += 1;
+        *count += u64::from(!job.goes_on);
         *time += run.ended - job.began;
         calls.input_time += job.ready - job.began;
         calls.queue_time += run.began.saturating_duration_since(job.ready);

@@ -4,8 +4,10 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use floodmark_models::compare::{Difference, Pair};
 use floodmark_models::model::Model;
-use floodmark_models::registry::{LoadError, RegistryError, State, VersionStatus};
+use floodmark_models::registry::{LoadError, RegistryError, Selection, State, Tried, VersionStatus};
+use floodmark_models::repository::Policy;
 use floodmark_proto::v1;
 use floodmark_proto::v1::model_service_server::ModelService;
 use floodmark_proto::v1::score_service_server::ScoreService;
@@ -21,21 +23,24 @@ use crate::refusal::Refusal;
 #[tonic::async_trait]
 impl ScoreService for Scores {
     async fn score(&self, request: Request<v1::ScoreRequest>) -> Result<Response<v1::ScoreResponse>, Status> {
-        self.score_alone(request.get_ref()).map(Response::new)
+        self.score_in_turns(request.get_ref()).await.map(Response::new)
     }
 
     type ScoreStreamStream = Pin<Box<dyn Stream<Item = Result<v1::ScoreStreamResponse, Status>> + Send>>;
 
     async fn score_stream(&self, request: Request<Streaming<v1::ScoreRequest>>) -> Result<Response<Self::ScoreStreamStream>, Status> {
-        let scores =
-            Scores { store: self.store.clone(), plans: self.plans.clone(), models: self.models.clone(), bindings: Mutex::default() };
-        let answers = request.into_inner().map(move |request| {
-            let request = request?;
-            let answer = match scores.score_alone(&request) {
-                Ok(response) => Answer::Response(response),
-                Err(status) => Answer::Error(error_of(&status)),
-            };
-            Ok(v1::ScoreStreamResponse { answer: Some(answer), request_id: request.request_id })
+        let shared = self.models.clone();
+        let scores = Arc::new(Scores { store: self.store.clone(), plans: self.plans.clone(), models: shared, bindings: Mutex::default() });
+        let answers = request.into_inner().then(move |request| {
+            let scores = scores.clone();
+            async move {
+                let request = request?;
+                let answer = match scores.score_in_turns(&request).await {
+                    Ok(response) => Answer::Response(response),
+                    Err(status) => Answer::Error(error_of(&status)),
+                };
+                Ok(v1::ScoreStreamResponse { answer: Some(answer), request_id: request.request_id })
+            }
         });
         Ok(Response::new(Box::pin(answers)))
     }
@@ -82,6 +87,12 @@ impl ModelService for Scores {
         done.map_err(Refusal::Model)?;
         self.list_models(Request::new(v1::ListModelsRequest { model })).await
     }
+
+    async fn set_canary_share(&self, request: Request<v1::SetCanaryShareRequest>) -> Result<Response<v1::ListModelsResponse>, Status> {
+        let v1::SetCanaryShareRequest { model, percent } = request.into_inner();
+        self.models.set_canary_share(&model, percent).map_err(Refusal::Model)?;
+        self.list_models(Request::new(v1::ListModelsRequest { model })).await
+    }
 }
 
 impl Scores {
@@ -91,8 +102,10 @@ impl Scores {
         versions.into_iter().max().ok_or_else(|| Refusal::Model(none()))
     }
 
-    fn infos(&self) -> Vec<v1::ModelInfo> {
-        self.models.list().into_iter().map(|status| self.info_of(status)).collect()
+    /// Every version of every model.
+    pub(crate) fn infos(&self) -> Vec<v1::ModelInfo> {
+        let differences = self.models.differences();
+        self.models.list().into_iter().map(|status| self.info_of(status, &differences)).collect()
     }
 
     fn info(&self, model: &str, version: u64) -> Result<Response<v1::ModelInfo>, Status> {
@@ -100,8 +113,9 @@ impl Scores {
         found.map(Response::new).ok_or_else(|| Status::not_found("no such version of the model"))
     }
 
-    fn info_of(&self, status: VersionStatus) -> v1::ModelInfo {
-        let selection = floodmark_models::registry::Selection::Version(status.version);
+    fn info_of(&self, status: VersionStatus, differences: &[(Pair, Difference)]) -> v1::ModelInfo {
+        let selection = Selection::Version(status.version);
+        let own = differences.iter().filter(|((model, _, beside), _)| *model == status.model && *beside == status.version);
         let signature = self.models.pick(&status.model, selection).ok().map(|model| Arc::new(model.signature().clone()));
         v1::ModelInfo {
             state: state(&status.state).into(),
@@ -111,10 +125,28 @@ impl Scores {
             inputs: signature.iter().flat_map(|s| s.inputs.iter().map(|input| input.column.clone())).collect(),
             runs: status.runs,
             errors: status.errors,
+            canary_percent: status.canary_share,
+            differences: own.map(|((_, answered, _), difference)| difference_of(*answered, difference)).collect(),
+            retiring: status.retiring as u32,
             run_nanos: status.row_time.map_or(0, |time: Duration| time.as_nanos() as u64),
             version: status.version,
             model: status.model,
         }
+    }
+}
+
+fn difference_of(answered_version: u64, difference: &Difference) -> v1::ScoreDifference {
+    let Difference { rows, dropped, errors, max_abs, .. } = *difference;
+    let mean = |sum: f64| if rows == 0 { 0.0 } else { sum / rows as f64 };
+    v1::ScoreDifference {
+        answered_version,
+        rows,
+        dropped,
+        errors,
+        mean: mean(difference.sum),
+        mean_abs: mean(difference.sum_abs),
+        max_abs,
+        at_most: difference.at_most.to_vec(),
     }
 }
 
@@ -133,16 +165,10 @@ impl Scores {
         self.models.load(model, version, &*self.plans)
     }
 
-    /// Loads the newest version of every model of the repository; what cannot be loaded is told, and the rest serves.
-    pub fn load_all(&self) -> Vec<(String, Result<u64, LoadError>)> {
-        let models = self.models.repository().models().unwrap_or_default();
-        models
-            .into_iter()
-            .filter_map(|model| {
-                let version = self.newest(&model).ok()?;
-                let loaded = self.models.load(&model, version, &*self.plans);
-                Some((model, loaded.map(|model| model.version())))
-            })
-            .collect()
+    /// Loads the versions of every model of the repository that the policy wants or that have a label. What was tried is told, model by
+    /// model; what cannot be loaded is refused, and the rest serves.
+    pub fn load_all(&self, policy: &Policy) -> Result<Vec<(String, Vec<Tried>)>, RegistryError> {
+        let models = self.models.repository().models()?.into_iter();
+        models.map(|model| self.models.follow(&model, policy, &*self.plans).map(|tried| (model, tried))).collect()
     }
 }
