@@ -13,7 +13,7 @@ use tonic::transport::Channel;
 use crate::push::{MINUTE, Running, START, push, request, start_with, transaction, value};
 
 /// A repository with version 1 of the example's model, and a server that scores with it; `None` without ONNX Runtime.
-pub(crate) fn server(home: &Path) -> Option<(Running, PathBuf)> {
+fn server(home: &Path) -> Option<(Running, PathBuf)> {
     server_with(home, &[])
 }
 
