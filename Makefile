@@ -9,7 +9,8 @@ help: ## Lists what there is.
 setup: ## Fetches ONNX Runtime, once, for what scores with models.
 	@.ci/setup
 
-demo: ## The whole story on one machine, in a minute: events in, features out, a recount that must agree.
+demo: ## The whole story on one machine, in a minute: events in, features and scores out, a recount that must agree.
+	-@.ci/setup
 	cargo run --quiet --profile fast --bin floodmark -- demo
 
 test: setup ## Every test of the house.

@@ -5,6 +5,7 @@ mod definitions;
 mod demo;
 mod get;
 mod late;
+mod models;
 mod rejects;
 mod replay;
 mod score;
@@ -19,7 +20,7 @@ use crate::failure::Failure;
 /// What can be done.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// The whole story on one machine in a minute: events in, features out, a recount that must agree.
+    /// The whole story on one machine in a minute: events in, features and scores out, a recount that must agree.
     Demo(demo::Args),
     /// Validates a definition file and lists what it defines.
     Check(check::Args),
@@ -33,6 +34,8 @@ pub(crate) enum Command {
     Get(get::Args),
     /// Scores one row with a model of a server.
     Score(score::Args),
+    /// Lists, loads, labels and unloads the models of a server.
+    Models(models::Args),
     /// Adds features to a table of labels, each row as of its own time.
     TrainingSet(training_set::Args),
     /// Prints the events that missed final values.
@@ -54,6 +57,7 @@ impl Command {
             Command::Up(args) => up::run(&args, json),
             Command::Get(args) => get::run(&args, json),
             Command::Score(args) => score::run(&args, json),
+            Command::Models(args) => models::run(&args, json),
             Command::TrainingSet(args) => training_set::run(&args, json),
             Command::Late(args) => late::run(&args, json),
             Command::Rejects(args) => rejects::run(&args, json),

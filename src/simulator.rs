@@ -18,7 +18,7 @@ pub(crate) use files::{write_json_lines, write_parquet};
 use population::{Customer, Population};
 
 /// Microseconds of a day.
-const DAY: i64 = 86_400_000_000;
+pub(crate) const DAY: i64 = 86_400_000_000;
 const SECOND: f64 = 1e6;
 /// Spread of the time of day around noon, in seconds.
 const TIME_OF_DAY_SPREAD: f64 = 20_000.0;

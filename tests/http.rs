@@ -1,5 +1,7 @@
 //! The HTTP port of the real server: the same answers as over gRPC, to the last bit; refusals, probes and its own description.
 
+mod metrics;
+
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::time::Duration;

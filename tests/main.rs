@@ -3,15 +3,19 @@
 
 mod clients;
 mod crash;
+mod demo;
 mod disorder;
 mod disorder_real;
 mod flink;
+mod handbook;
 mod harness;
 mod http;
 mod keeping;
 mod kernel;
+mod models_command;
 mod push;
 mod real_transactions;
 mod score;
+mod swaps;
 mod tidy;
 mod window_cases;

@@ -40,12 +40,24 @@ impl Drop for Running {
     }
 }
 
+impl Running {
+    /// Memory that is resident, in bytes.
+    pub(crate) fn resident(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).expect("its status");
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("resident memory");
+        line.trim().trim_end_matches(" kB").parse::<u64>().expect("a number") * 1024
+    }
+}
+
 fn start(store: &Path) -> Running {
     start_with(store, &[])
 }
 
 pub(crate) fn start_with(store: &Path, more: &[&str]) -> Running {
-    let definitions = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/fraud/floodmark.yaml");
+    start_defined(&Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/fraud/floodmark.yaml"), store, more)
+}
+
+pub(crate) fn start_defined(definitions: &Path, store: &Path, more: &[&str]) -> Running {
     let mut child = Command::new(env!("CARGO_BIN_EXE_floodmark"))
         .args(["up", "--listen", "127.0.0.1:0", "--json", "--definitions"])
         .arg(definitions)

@@ -13,24 +13,36 @@ use tonic::transport::Channel;
 use crate::push::{MINUTE, Running, START, push, request, start_with, transaction, value};
 
 /// A repository with version 1 of the example's model, and a server that scores with it; `None` without ONNX Runtime.
-fn server(home: &Path) -> Option<(Running, PathBuf)> {
+pub(crate) fn server(home: &Path) -> Option<(Running, PathBuf)> {
     server_with(home, &[])
 }
 
+/// The same with more options.
 pub(crate) fn server_with(home: &Path, more: &[&str]) -> Option<(Running, PathBuf)> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    if !root.join(".runtime/onnxruntime").exists() && std::env::var_os("ORT_DYLIB_PATH").is_none() {
-        assert!(std::env::var_os("REQUIRE_ORT").is_none(), "ONNX Runtime is not there: run `make setup`");
-        eprintln!("SKIPPED: ONNX Runtime is not there: run `make setup`");
+    if !has_onnxruntime() {
         return None;
     }
     let models = home.join("models");
-    copy(&root.join("examples/fraud/models/fraud/1"), &models.join("fraud/1"));
+    copy(&root().join("examples/fraud/models/fraud/1"), &models.join("fraud/1"));
     let running = start_with(&home.join("store"), &[&["--models", models.to_str().expect("text")], more].concat());
     Some((running, models))
 }
 
-fn copy(from: &Path, to: &Path) {
+/// Whether ONNX Runtime is there; says so if not, and fails where `REQUIRE_ORT` is set.
+pub(crate) fn has_onnxruntime() -> bool {
+    if root().join(".runtime/onnxruntime").exists() || std::env::var_os("ORT_DYLIB_PATH").is_some() {
+        return true;
+    }
+    assert!(std::env::var_os("REQUIRE_ORT").is_none(), "ONNX Runtime is not there: run `make setup`");
+    eprintln!("SKIPPED: ONNX Runtime is not there: run `make setup`");
+    false
+}
+
+pub(crate) fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+pub(crate) fn copy(from: &Path, to: &Path) {
     std::fs::create_dir_all(to).expect("a folder");
     for entry in std::fs::read_dir(from).expect("the example's model") {
         let entry = entry.expect("a file");
@@ -68,7 +80,7 @@ fn by_event(id: i64, minutes: i64, amount: f64) -> v1::ScoreRequest {
     }
 }
 
-async fn score(client: &ScoreServiceClient<Channel>, request: v1::ScoreRequest) -> Result<v1::ScoreResponse, tonic::Status> {
+pub(crate) async fn score(client: &ScoreServiceClient<Channel>, request: v1::ScoreRequest) -> Result<v1::ScoreResponse, tonic::Status> {
     client.clone().score(request).await.map(tonic::Response::into_inner)
 }
 

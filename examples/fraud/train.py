@@ -1,10 +1,11 @@
 """Trains the fraud example's model on a training set that floodmark wrote, and writes it where floodmark finds it.
 
-    floodmark demo --store state
+    floodmark demo --seed 2 --store state
     floodmark training-set --store state --service fraud --spine state/input/labels.parquet --time tx_datetime \\
         --event-id transaction_id --out training.parquet
-    python3 examples/fraud/train.py --training-set training.parquet --service fraud --columns-id HEX \\
-        --out models/fraud/1
+    python3 examples/fraud/train.py --training-set training.parquet --out models/fraud/1
+
+So was the example's model made, `models/fraud/1` beside this file; `floodmark demo` scores the town of another seed with it.
 
 A version of a model is a folder: `model.onnx`; `manifest.json`, which says what each input is and what becomes of it where it
 is missing; `golden.json`, rows with the scores that the model must give wherever it is loaded. The same training set gives
@@ -29,6 +30,7 @@ import onnxruntime
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+from onnx import helper
 from skl2onnx import convert_sklearn
 from skl2onnx.common.data_types import FloatTensorType
 from sklearn.ensemble import GradientBoostingClassifier
@@ -161,6 +163,8 @@ def export(model):
     # Plain tensors out: a ZipMap would make a map of each row.
     options = {id(model): {"zipmap": False}}
     exported = convert_sklearn(model, name="fraud", initial_types=tensor, options=options, target_opset=OPSETS)
+    # So that a manifest with the inputs in another order is refused.
+    helper.set_model_props(exported, {"floodmark.columns": json.dumps(list(INPUTS))})
     # They come out of a set, in any order.
     opsets = sorted(exported.opset_import, key=lambda opset: opset.domain)
     del exported.opset_import[:]

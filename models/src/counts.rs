@@ -10,7 +10,6 @@ use std::time::Duration;
 pub struct Counts {
     runs: AtomicU64,
     errors: AtomicU64,
-    rows: AtomicU64,
     succeeded: AtomicU64,
     succeeded_nanos: AtomicU64,
     failed: AtomicU64,
@@ -51,11 +50,6 @@ impl Counts {
         self.errors.load(Ordering::Relaxed)
     }
 
-    /// Rows of the runs that did not.
-    pub fn rows(&self) -> u64 {
-        self.rows.load(Ordering::Relaxed)
-    }
-
     /// The calls that were told, all together.
     pub fn calls(&self) -> Calls {
         let time = |nanos: &AtomicU64| Duration::from_nanos(nanos.load(Ordering::Relaxed));
@@ -92,12 +86,11 @@ impl Counts {
         self.last_millis.fetch_max(u64::try_from(at.as_millis()).unwrap_or(u64::MAX), Ordering::Relaxed);
     }
 
-    pub(crate) fn ran(&self, rows: usize, well: bool) {
+    pub(crate) fn ran(&self, well: bool) {
         self.runs.fetch_add(1, Ordering::Relaxed);
-        match well {
-            true => self.rows.fetch_add(rows as u64, Ordering::Relaxed),
-            false => self.errors.fetch_add(1, Ordering::Relaxed),
-        };
+        if !well {
+            self.errors.fetch_add(1, Ordering::Relaxed);
+        }
     }
 }
 
@@ -114,7 +107,8 @@ mod tests {
         let counts = Counts::default();
         assert_eq!((counts.calls(), counts.last_call()), (Calls::default(), Duration::ZERO));
         let ms = Duration::from_millis;
-        let some = Calls { succeeded: 3, succeeded_time: ms(30), input_time: ms(6), queue_time: ms(9), model_time: ms(3), ..Calls::default() };
+        let some =
+            Calls { succeeded: 3, succeeded_time: ms(30), input_time: ms(6), queue_time: ms(9), model_time: ms(3), ..Calls::default() };
         counts.called(&some, ms(500));
         counts.called(&Calls { failed: 1, failed_time: ms(7), ..some }, ms(400));
         let all = Calls {
@@ -127,8 +121,8 @@ mod tests {
             model_time: ms(6),
         };
         assert_eq!((counts.calls(), counts.last_call()), (all, ms(500)), "time never goes back");
-        counts.ran(5, true);
-        counts.ran(2, false);
-        assert_eq!((counts.runs(), counts.errors(), counts.rows()), (2, 1, 5));
+        counts.ran(true);
+        counts.ran(false);
+        assert_eq!((counts.runs(), counts.errors()), (2, 1));
     }
 }

@@ -13,6 +13,7 @@ use crate::counts::Counts;
 use crate::matrix::Matrix;
 use crate::sessions::Sessions;
 use crate::signature::{Element, Signature};
+use crate::stats::{Scored, Stats};
 
 /// A version that serves.
 #[derive(Debug)]
@@ -26,6 +27,7 @@ pub struct Model {
     score_element: Element,
     row_time: Duration,
     counts: Counts,
+    stats: Stats,
 }
 
 /// How models are loaded.
@@ -129,6 +131,11 @@ impl Model {
         &self.counts
     }
 
+    /// What it has scored.
+    pub fn scored(&self) -> Scored {
+        self.stats.read()
+    }
+
     /// No rows yet, in the form that this model takes.
     pub fn matrix(&self) -> Matrix {
         Matrix::new(Arc::clone(&self.signature))
@@ -138,9 +145,10 @@ impl Model {
     pub fn score(&self, rows: &Matrix, scores: &mut Vec<f64>) -> Result<(), ScoreError> {
         scores.clear();
         let scored = self.run(rows, scores);
-        self.counts.ran(rows.rows(), scored.is_ok());
-        if scored.is_err() {
-            scores.clear();
+        self.counts.ran(scored.is_ok());
+        match scored {
+            Ok(()) => self.stats.take(rows, scores),
+            Err(_) => scores.clear(),
         }
         scored
     }
@@ -161,7 +169,5 @@ impl Model {
     }
 }
 
-#[cfg(test)]
-mod made;
 #[cfg(test)]
 mod tests;

@@ -3,6 +3,7 @@
 //! Readers see one immutable state and hold the model that they picked until they are done with it. Changes are made one at
 //! a time, beside what serves, and published with one swap; so a version that is refused changes nothing but the list.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -42,6 +43,7 @@ pub struct Registry {
     /// Held while something changes.
     changing: Mutex<()>,
     comparer: Comparer,
+    loads: Mutex<Loads>,
 }
 
 /// Which version of a model is meant.
@@ -79,6 +81,29 @@ pub struct Picked {
 
 /// A version that was loaded, or refused.
 pub type Tried = (u64, Result<Arc<Model>, LoadError>);
+
+/// How often versions were loaded, and at which step they were refused.
+#[derive(Debug, Clone, Default)]
+pub struct Loads {
+    /// Those that serve, or did.
+    pub loaded: u64,
+    /// The others, by [`Step`](crate::model::Step), or `runtime` where there is nothing to run them.
+    pub failed: BTreeMap<String, u64>,
+}
+
+impl Loads {
+    fn count(&mut self, loaded: &Result<Arc<Model>, LoadError>) {
+        let step = match loaded {
+            Ok(_) => {
+                self.loaded += 1;
+                return;
+            }
+            Err(LoadError::Refused(refused)) => refused.step.to_string(),
+            Err(LoadError::Runtime(_)) => "runtime".to_owned(),
+        };
+        *self.failed.entry(step).or_default() += 1;
+    }
+}
 
 /// Why a version was not loaded.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -142,7 +167,15 @@ pub enum RegistryError {
 impl Registry {
     /// A registry in which nothing serves yet.
     pub fn new(repository: Repository, library: Option<PathBuf>, settings: Settings) -> Registry {
-        Registry { repository, library, settings, live: ArcSwap::default(), changing: Mutex::new(()), comparer: Comparer::new() }
+        Registry {
+            repository,
+            library,
+            settings,
+            live: ArcSwap::default(),
+            changing: Mutex::new(()),
+            comparer: Comparer::new(),
+            loads: Mutex::default(),
+        }
     }
 
     /// Where the models come from.
@@ -162,6 +195,7 @@ impl Registry {
         let _one_at_a_time = self.changing.lock();
         self.publish(model, |entry| entry.slot(version).start());
         let loaded = self.loaded(model, version, services);
+        self.loads.lock().count(&loaded);
         // Labels that cannot be read are reported by whoever changes them; here the ones in use stay.
         let labels = self.repository.labels(model).ok();
         self.publish(model, |entry| {
@@ -301,6 +335,11 @@ impl Registry {
     /// What versions made of the same rows, since the registry was made.
     pub fn differences(&self) -> Vec<(Pair, Difference)> {
         self.comparer.differences()
+    }
+
+    /// How loading went, since the registry was made.
+    pub fn loads(&self) -> Loads {
+        self.loads.lock().clone()
     }
 
     /// The versions of a model that score, ascending.

@@ -1,4 +1,9 @@
-//! A small client: one look-up by service or one score, with keys and request fields given as text, for the command line.
+//! A small client: one look-up by service or one score, with keys and request fields given as text, and the server's models, for the
+//! command line.
+
+mod models;
+
+pub use models::{ModelState, ModelStatus};
 
 use std::time::Duration;
 
@@ -92,6 +97,10 @@ pub struct ScoreQuestion<'a> {
     pub as_of: Option<Time>,
 }
 
+/// What a model reads, as the server told.
+#[derive(Clone, Debug)]
+pub struct Reads(Option<v1::ServiceInfo>);
+
 /// A score, and what it was made of.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Scored {
@@ -157,49 +166,40 @@ impl Client {
         })
     }
 
-    /// Scores one row, within `timeout`.
+    /// Scores one row, within `timeout` for each of three calls.
     pub async fn score(&mut self, question: &ScoreQuestion<'_>, timeout: Duration) -> Result<Scored, ClientError> {
-        let mut ask = Request::new(v1::ListModelsRequest { model: question.model.to_owned() });
+        let reads = self.reads(question.model, timeout).await?;
+        self.score_knowing(&reads, question, timeout).await
+    }
+
+    /// What a model reads: asked for once, before many scores.
+    pub async fn reads(&mut self, model: &str, timeout: Duration) -> Result<Reads, ClientError> {
+        let mut ask = Request::new(v1::ListModelsRequest { model: model.to_owned() });
         ask.set_timeout(timeout);
         let models = self.models.list_models(ask).await.map_err(refused)?.into_inner().models;
+        // Of a model that is not there, the server says more than this client could.
         let service = models.into_iter().map(|model| model.service).rfind(|service| !service.is_empty());
+        let Some(service) = service else { return Ok(Reads(None)) };
+        let mut ask = Request::new(v1::GetServiceRequest { service });
+        ask.set_timeout(timeout);
+        Ok(Reads(Some(self.features.get_service(ask).await.map_err(refused)?.into_inner())))
+    }
+
+    /// Scores one row in one call, within `timeout`; `reads` is of the same model.
+    pub async fn score_knowing(&mut self, reads: &Reads, question: &ScoreQuestion<'_>, timeout: Duration) -> Result<Scored, ClientError> {
         let mut request = v1::ScoreRequest {
             model: question.model.to_owned(),
             model_version: question.model_version.to_owned(),
             as_of_micros: question.as_of.map(Time::micros),
             ..v1::ScoreRequest::default()
         };
-        // Of a model that is not there, the server says more than this client could.
-        if let Some(service) = service {
-            self.fill(question, service, &mut request, timeout).await?;
+        if let Some(info) = &reads.0 {
+            fill(question, info, &mut request)?;
         }
         let mut ask = Request::new(request);
         ask.set_timeout(timeout);
         let response = self.scores.score(ask).await.map_err(refused)?.into_inner();
         scored(&response).ok_or(ClientError::Answer("no row"))
-    }
-
-    async fn fill(
-        &mut self,
-        question: &ScoreQuestion<'_>,
-        service: String,
-        request: &mut v1::ScoreRequest,
-        timeout: Duration,
-    ) -> Result<(), ClientError> {
-        let mut ask = Request::new(v1::GetServiceRequest { service });
-        ask.set_timeout(timeout);
-        let info = self.features.get_service(ask).await.map_err(refused)?.into_inner();
-        let as_look_up = Question { service: &info.name, values: question.values, as_of: None, version: None };
-        let look_up = self::request(&as_look_up, &info)?;
-        (request.key_names, request.request_names, request.rows) = (look_up.key_names, look_up.request_names, look_up.rows);
-        if !question.event.is_empty() {
-            let source = info.views.first().map(|view| view.source.clone()).unwrap_or_default();
-            let columns = question.event.iter().map(|(name, _)| name.clone()).collect();
-            let values = question.event.iter().map(|(_, value)| from_value(value.clone())).collect();
-            request.event_shape = Some(v1::EventShape { source, columns });
-            request.rows[0].event = Some(v1::OwnEvent { values, ..v1::OwnEvent::default() });
-        }
-        Ok(())
     }
 
     /// Looks up one row, within `timeout`. Text becomes keys and fields by the types that the server tells.
@@ -217,6 +217,21 @@ impl Client {
             false => Err(ClientError::Answer("names and values differ in number")),
         }
     }
+}
+
+/// Puts the row of a question into a request.
+fn fill(question: &ScoreQuestion<'_>, info: &v1::ServiceInfo, request: &mut v1::ScoreRequest) -> Result<(), ClientError> {
+    let as_look_up = Question { service: &info.name, values: question.values, as_of: None, version: None };
+    let look_up = self::request(&as_look_up, info)?;
+    (request.key_names, request.request_names, request.rows) = (look_up.key_names, look_up.request_names, look_up.rows);
+    if !question.event.is_empty() {
+        let source = info.views.first().map(|view| view.source.clone()).unwrap_or_default();
+        let columns = question.event.iter().map(|(name, _)| name.clone()).collect();
+        let values = question.event.iter().map(|(_, value)| from_value(value.clone())).collect();
+        request.event_shape = Some(v1::EventShape { source, columns });
+        request.rows[0].event = Some(v1::OwnEvent { values, ..v1::OwnEvent::default() });
+    }
+    Ok(())
 }
 
 fn scored(response: &v1::ScoreResponse) -> Option<Scored> {
@@ -284,6 +299,10 @@ pub fn value_of_text(text: &str, kind: Type) -> Option<Value> {
 
 fn refused(status: tonic::Status) -> ClientError {
     let reason = status.get_details_error_info().map(|info| info.reason).unwrap_or_default();
+    if status.code() == Code::Unimplemented && status.message().is_empty() {
+        let message = "the server does not answer such calls; those about models need `up --models DIR`".to_owned();
+        return ClientError::Refused { code: status.code(), reason, message };
+    }
     ClientError::Refused { code: status.code(), reason, message: status.message().to_owned() }
 }
 

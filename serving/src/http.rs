@@ -29,10 +29,11 @@ use tokio::task::JoinSet;
 
 pub use self::calls::Calls;
 use self::connection::Connections;
-pub(crate) use self::error::http_of;
 pub use self::error::{Refused, refusal};
+pub(crate) use self::error::{http_of, name as code_name};
 pub use self::handler::{Answer, Handler, Request, json};
 pub use self::health::Health;
+use crate::metrics::calls::Counts;
 use crate::server::{Drained, ServeError, listen};
 
 /// After an accept that failed (no file descriptors left, say), the next is tried so much later.
@@ -64,6 +65,8 @@ pub struct HttpSettings {
     pub linger: Duration,
     /// How long calls in flight have to end after that.
     pub drain: Duration,
+    /// Where requests are counted.
+    pub counts: Arc<Counts>,
 }
 
 impl HttpSettings {
@@ -81,6 +84,7 @@ impl HttpSettings {
             keepalive_interval: Duration::from_secs(10),
             linger: Duration::ZERO,
             drain: Duration::from_secs(10),
+            counts: Arc::default(),
         }
     }
 }
@@ -111,6 +115,11 @@ impl HttpServer {
     /// Where it listens.
     pub fn local_addr(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Where its requests are counted.
+    pub fn counts(&self) -> &Arc<Counts> {
+        &self.settings.counts
     }
 
     /// Answers from a thread of its own until `leaving` turns true, or its sender is gone; then drains.
@@ -203,7 +212,10 @@ fn take(stream: TcpStream, connections: &Arc<Connections>, open: &mut JoinSet<()
     let connections = connections.clone();
     if busy < most {
         open.spawn(async move { connections.converse(stream).await });
-    } else if busy < most.saturating_mul(2) {
+        return;
+    }
+    connections.settings.counts.http.turned_away();
+    if busy < most.saturating_mul(2) {
         open.spawn(async move { connections.turn_away(stream).await });
     }
 }

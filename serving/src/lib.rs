@@ -8,6 +8,7 @@ pub mod client;
 mod deadline;
 pub mod http;
 pub mod inference;
+pub mod metrics;
 mod places;
 mod plan;
 mod refusal;

@@ -69,6 +69,11 @@ impl Scores {
         calls.map_routes(|routes| routes.add_service(score).add_service(models)).with_unary(SCORE, Arc::new(method))
     }
 
+    /// Looks up the rows of a request and makes them inputs.
+    pub(crate) fn job(&self, request: &v1::ScoreRequest) -> Result<Job, Refusal> {
+        self.prepare(&self.begin(request)?, 0..request.rows.len())
+    }
+
     /// What all rows of a request have in common.
     fn begin<'r>(&'r self, request: &'r v1::ScoreRequest) -> Result<Begun<'r>, Refusal> {
         let selection = selection(&request.model_version)?;
@@ -121,7 +126,7 @@ impl Scores {
         let missing = missing.map_err(|error| Refusal::Input { error, field: format!("rows[{at}]") })?;
         for beside in picked.iter().flat_map(|picked| picked.beside.iter()) {
             let binding = self.bindings.lock().of(beside, asked.plan);
-            job.push_beside(model, beside, |input| binding.input(input, answer, fields));
+            job.push_beside(&self.models, model, beside, |input| binding.input(input, answer, fields));
         }
         let with_features = begun.request.include_features;
         let features = if with_features { answer.cells.iter().map(|c| from_value(c.value.clone())).collect() } else { Vec::new() };
@@ -161,15 +166,9 @@ impl Scores {
         self.plans.service(&model.signature().service)
     }
 
-    /// Looks up all rows of a request, which are few.
-    pub(crate) fn prepare_all(&self, request: &v1::ScoreRequest) -> Result<Job, Refusal> {
-        self.prepare(&self.begin(request)?, 0..request.rows.len())
-    }
-
     /// A request of few rows, by itself.
     fn score_at_once(&self, request: &v1::ScoreRequest) -> Result<v1::ScoreResponse, Status> {
-        let job = self.prepare_all(request)?;
-        run_together(vec![job], &self.models).remove(0)
+        run_together(vec![self.job(request)?]).remove(0)
     }
 
     /// A request of many rows: other calls have their turn in between.
@@ -181,7 +180,7 @@ impl Scores {
                 tokio::task::yield_now().await;
             }
             let job = self.prepare(&begun, from..request.rows.len().min(from + ROWS_IN_A_TURN))?;
-            let part = run_together(vec![job], &self.models).remove(0)?;
+            let part = run_together(vec![job]).remove(0)?;
             match &mut whole {
                 Some(whole) => extend(whole, part),
                 None => whole = Some(part),
@@ -257,7 +256,7 @@ impl UnaryMethod for Score {
         if !in_turn {
             return Outcome::Now(self.shared.score_at_once(&request).map(|response| framed(&response)));
         }
-        let job = match self.shared.prepare_all(&request) {
+        let job = match self.shared.job(&request) {
             Ok(job) => job,
             Err(refusal) => return Outcome::Now(Err(refusal.into())),
         };
@@ -273,7 +272,7 @@ impl UnaryMethod for Score {
             return;
         }
         let (jobs, answers): (Vec<Job>, Vec<_>) = waiting.into_iter().unzip();
-        for (response, answer) in run_together(jobs, &self.shared.models).into_iter().zip(answers) {
+        for (response, answer) in run_together(jobs).into_iter().zip(answers) {
             let _ = answer.send(response.map(|response| framed(&response))); // a caller that has gone needs none
         }
     }

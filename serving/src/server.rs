@@ -3,9 +3,11 @@
 //! On one thread the handlers of one read all run before the connection is written, so one write carries many answers:
 //! twice the calls of a shared runtime. A connection stays on its thread, so heavy callers should open several.
 
+mod admission;
 mod calls;
 mod conversation;
 mod lanes;
+mod routed;
 mod unary;
 
 use std::future::Future;
@@ -13,8 +15,10 @@ use std::io;
 use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use socket2::{Domain, Protocol, Socket, TcpKeepalive};
 use tokio::net::TcpStream;
@@ -24,9 +28,11 @@ use tonic::service::Routes;
 use tonic_health::ServingStatus;
 use tonic_health::server::HealthReporter;
 
+use self::admission::Load;
 pub use self::calls::{Calls, Framed, Outcome, UnaryMethod};
 use self::conversation::converse;
 use self::lanes::Arrived;
+use crate::metrics::calls::Counts;
 
 /// Connections that wait to be accepted.
 const BACKLOG: i32 = 1024;
@@ -50,6 +56,12 @@ pub struct ServerSettings {
     pub linger: Duration,
     /// How long calls in flight have to end after that.
     pub drain: Duration,
+    /// Where calls keep waiting longer than this, those that would are refused (RESOURCE_EXHAUSTED); zero refuses none.
+    pub longest_wait: Duration,
+    /// How many were refused.
+    pub refused: Arc<AtomicU64>,
+    /// Where calls are counted.
+    pub counts: Arc<Counts>,
 }
 
 impl ServerSettings {
@@ -64,6 +76,9 @@ impl ServerSettings {
             keepalive_interval: Duration::from_secs(10),
             linger: Duration::ZERO,
             drain: Duration::from_secs(10),
+            longest_wait: Duration::from_millis(3),
+            refused: Arc::default(),
+            counts: Arc::default(),
         }
     }
 }
@@ -140,7 +155,7 @@ impl Server {
             let (settings, extras, make_calls) = (settings.clone(), extras.clone(), make_calls.clone());
             let (stopped, end) = (stopped.clone(), end.clone());
             thread::Builder::new().name(format!("serve-{at}")).spawn(move || {
-                let run = || run(arrivals, &settings, || make_calls().map_routes(extras).prepare(), stopped);
+                let run = || run(arrivals, &settings, || make_calls().map_routes(extras).prepare(settings.counts.lane("grpc")), stopped);
                 let ended = catch_unwind(AssertUnwindSafe(run)).unwrap_or(Err(ServeError::ThreadDied));
                 let _ = end.send(ended); // nobody listens if the server's future was dropped
             })?;
@@ -190,7 +205,13 @@ fn run(
     make_calls: impl FnOnce() -> Calls,
     mut stopped: watch::Receiver<()>,
 ) -> Result<Drained, ServeError> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let load = Arc::new(Load::new(settings.longest_wait, settings.refused.clone(), Instant::now()));
+    let (parked, woken) = (load.clone(), load.clone());
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .on_thread_park(move || parked.parked(Instant::now()))
+        .on_thread_unpark(move || woken.woken(Instant::now()))
+        .build()?;
     let ended = runtime.block_on(async {
         let (calls, mut open) = (make_calls(), JoinSet::new());
         loop {
@@ -198,10 +219,10 @@ fn run(
                 _ = stopped.changed() => break, // an error is the sign: the sender is gone
                 Some(Arrived { stream, open: counted }) = arrivals.recv() => {
                     let Ok(stream) = TcpStream::from_std(stream) else { continue };
-                    let (calls, stopped) = (calls.clone(), stopped.clone());
+                    let (calls, load, stopped) = (calls.clone(), load.clone(), stopped.clone());
                     let streams = settings.max_concurrent_streams;
                     open.spawn(async move {
-                        converse(stream, calls, streams, stopped).await;
+                        converse(stream, calls, streams, load, stopped).await;
                         drop(counted);
                     });
                 }

@@ -1,11 +1,14 @@
 //! `floodmark demo`: the whole story on one machine in a minute.
 //!
 //! Transactions are made up, get out of order, and are written to files; the files are replayed into a new store; a server in
-//! this process is asked for features as of random times; a training set is built; and everything is compared with a recount
-//! in plain loops over what was made up. Whatever differs is a mismatch, and one is too many.
+//! this process is asked for features as of random times; a training set is built; the example's model scores the last day; and
+//! everything is compared with a recount in plain loops over what was made up, scores with those of a training set's rows. Whatever
+//! differs is a mismatch, and one is too many.
 
+mod ranking;
 mod recount;
 mod report;
+mod score;
 mod serve;
 mod training;
 mod world;
@@ -75,7 +78,7 @@ pub(crate) fn run(args: &Args, json: bool) -> Result<(), Failure> {
     std::io::Write::flush(&mut out)?;
     match report.mismatches() {
         0 => Ok(()),
-        several => Err(Failure::failed(format!("the store and the recount differ. mismatches={several}"))),
+        several => Err(Failure::failed(format!("values or scores differ from what they are compared with. mismatches={several}"))),
     }
 }
 
@@ -100,5 +103,6 @@ fn tell(args: &Args, directory: &Path) -> Result<Report, Failure> {
     let samples = world.samples(args.seed, args.reads as usize);
     let served = serve::read(&store, &samples, &recount)?;
     let training = training::build(&store, &world, &directory.join("input"), &recount)?;
-    Ok(Report::new(&world, replayed, &recount, served, training))
+    let scores = score::last_day(&store, &world, directory)?;
+    Ok(Report::new(&world, replayed, &recount, served, training, scores))
 }

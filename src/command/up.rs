@@ -18,6 +18,8 @@ use floodmark_models::registry::Registry;
 use floodmark_models::repository::{Policy, Repository};
 use floodmark_serving::http::{Calls as JsonCalls, Handler, Health, HttpServer, HttpSettings, HttpThread};
 use floodmark_serving::inference::Inference;
+use floodmark_serving::metrics::Metrics;
+use floodmark_serving::metrics::calls::Counts;
 use floodmark_serving::score::Scores;
 use floodmark_serving::server::{Calls, Drained, Server, ServerSettings};
 use floodmark_serving::service::Features;
@@ -70,6 +72,9 @@ pub(crate) struct Args {
     /// Threads that serve; all cores if not said.
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..))]
     threads: Option<u16>,
+    /// Where look-ups and scores keep waiting longer than this, those that would are refused; 0 lets them wait.
+    #[arg(long, value_name = "MILLISECONDS", default_value_t = 3)]
+    longest_wait: u64,
     /// When told to end, goes on accepting for so many seconds with health at NOT_SERVING, for load balancers.
     #[arg(long, value_name = "SECONDS", default_value_t = 0)]
     linger: u64,
@@ -93,10 +98,12 @@ pub(crate) fn run(args: &Args, json: bool) -> Result<(), Failure> {
         settings.services.extend(Scores::NAMES.map(str::to_owned));
     }
     settings.threads = args.threads.map_or(settings.threads, usize::from);
+    settings.longest_wait = Duration::from_millis(args.longest_wait);
     settings.linger = Duration::from_secs(args.linger);
+    let counts = settings.counts.clone();
     // The port is taken first: if it is in use, no store need be made and no file read to learn it.
     let server = Server::bind(settings).map_err(|error| Failure::failed(format!("cannot listen: {error}. address={}", args.listen)))?;
-    let http = args.http.map(|listen| bind_http(listen, args.linger)).transpose()?;
+    let http = args.http.map(|listen| bind_http(listen, args.linger, &counts)).transpose()?;
     let store = args.store.open()?;
     let files: Vec<Input> = args.inputs.iter().filter(|input| !is_push(input)).cloned().collect();
     known_sources(&store, &args.inputs)?;
@@ -114,8 +121,9 @@ pub(crate) fn run(args: &Args, json: bool) -> Result<(), Failure> {
     }
 }
 
-fn bind_http(listen: SocketAddr, linger: u64) -> Result<HttpServer, Failure> {
-    let settings = HttpSettings { max_body_bytes: MAX_REQUEST, linger: Duration::from_secs(linger), ..HttpSettings::at(listen) };
+fn bind_http(listen: SocketAddr, linger: u64, counts: &Arc<Counts>) -> Result<HttpServer, Failure> {
+    let (linger, counts) = (Duration::from_secs(linger), counts.clone());
+    let settings = HttpSettings { max_body_bytes: MAX_REQUEST, linger, counts, ..HttpSettings::at(listen) };
     HttpServer::bind(settings).map_err(|error| Failure::failed(format!("cannot listen: {error}. address={listen}")))
 }
 
@@ -172,11 +180,15 @@ fn handlers(
     models: Option<&Arc<Registry>>,
     admin: bool,
     leaving: &watch::Receiver<bool>,
+    counts: &Arc<Counts>,
 ) -> Result<Vec<Arc<dyn Handler>>, Failure> {
     let scores = models.map(|models| Arc::new(Scores::new(store.clone(), models.clone())));
     let inference = Inference::new(scores.clone(), admin, leaving.clone());
-    let calls = JsonCalls::new(Features::new(store.clone()), scores).map_err(|status| Failure::failed(status.message()))?;
-    Ok(vec![Arc::new(Health::new(leaving.clone(), models.cloned())), Arc::new(calls), Arc::new(inference)])
+    let calls = JsonCalls::new(Features::new(store.clone()), scores, counts).map_err(|status| Failure::failed(status.message()))?;
+    // Counters that are kept elsewhere come here, each with its entry in the catalog of metrics.
+    let counters = Vec::new();
+    let metrics = Metrics::new(store.clone(), models.cloned(), counts.clone(), counters);
+    Ok(vec![Arc::new(Health::new(leaving.clone(), models.cloned())), Arc::new(metrics), Arc::new(calls), Arc::new(inference)])
 }
 
 async fn serve(
@@ -194,11 +206,14 @@ async fn serve(
     let mut written = watch_writer(writer);
     let (leave, leaving) = watch::channel(false);
     let mut http = match http {
-        Some(http) => Some(http.start(handlers(&store, models.as_ref(), admin, &leaving)?, leaving.clone())?),
+        Some(http) => {
+            let handlers = handlers(&store, models.as_ref(), admin, &leaving, http.counts())?;
+            Some(http.start(handlers, leaving.clone())?)
+        }
         None => None,
     };
     let make_calls = {
-        let handle = handle.clone();
+        let (handle, leaving) = (handle.clone(), leaving.clone());
         move || {
             let scores = models.as_ref().map(|models| Arc::new(Scores::new(store.clone(), models.clone())));
             let calls = calls(&store, scores.as_ref(), &handle);
@@ -213,7 +228,7 @@ async fn serve(
             () = written.ended() => {}
             () = ended(&mut http) => {}
         }
-        let _ = leave.send(true); // the HTTP port, if it is there
+        let _ = leave.send(true); // whoever tells clients that the server is ready
         handle.stop_taking();
     };
     // The server's first turn starts its threads; then it answers, and that is said.

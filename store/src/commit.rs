@@ -1,6 +1,7 @@
 //! Committing and applying: how a routed batch becomes durable, then readable.
 
 use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
 
 use floodmark_features::codec::{encode_section, put_varint, snapshot};
 use floodmark_features::engine::{Outcome, Outputs};
@@ -13,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use crate::error::{StoreError, engine};
 use crate::layout::{LOG, PROGRESS, REJECTS, WHOLE_COMMIT};
 use crate::side::RejectedRecord;
-use crate::{Store, Writer};
+use crate::{Store, Syncs, Writer};
 
 /// Rows applied under one hold of a partition's lock: bounds how long a reader can wait.
 const ROWS_AT_ONCE: usize = 256;
@@ -129,7 +130,9 @@ impl Store {
                 }
             }
         }
+        let began = Instant::now();
         transaction.commit().map_err(engine)?;
+        self.syncs.count(began.elapsed());
         writer.log_bytes += bytes;
         if let Some(last) = versions.last() {
             writer.version = *last;
@@ -233,6 +236,13 @@ impl Store {
             }
         }
         tally
+    }
+}
+
+impl Syncs {
+    fn count(&self, took: Duration) {
+        self.commits.fetch_add(1, Ordering::Relaxed);
+        self.nanos.fetch_add(u64::try_from(took.as_nanos()).unwrap_or(u64::MAX), Ordering::Relaxed);
     }
 }
 

@@ -18,6 +18,7 @@ mod sweep;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, Ordering};
+use std::time::Duration;
 
 use floodmark_features::definition::Definitions;
 use floodmark_features::engine::{EnginePlan, Shard, ViewCounts};
@@ -77,8 +78,16 @@ pub struct Store {
     /// Rises whenever chunks change or timelines are dropped: what was loaded before that may be stale.
     epoch: AtomicU64,
     writer: Mutex<Writer>,
+    syncs: Syncs,
     /// What was decided since the last checkpoint and is not stored yet.
     pending: Mutex<SideOutputs>,
+}
+
+/// Commits that are durable, and the time that the disk took for them.
+#[derive(Debug, Default)]
+struct Syncs {
+    commits: AtomicU64,
+    nanos: AtomicU64,
 }
 
 /// What only the writer touches.
@@ -139,6 +148,16 @@ impl Store {
     /// Positions and watermarks of a source as committed: where its router goes on.
     pub fn progress(&self, source: usize) -> SourceProgress {
         self.writer.lock().progress[source].clone()
+    }
+
+    /// Durable commits since the store was opened, and the time that they took. One may hold several batches.
+    pub fn commits(&self) -> (u64, Duration) {
+        (self.syncs.commits.load(Ordering::Relaxed), Duration::from_nanos(self.syncs.nanos.load(Ordering::Relaxed)))
+    }
+
+    /// Bytes of log behind the last checkpoint: what opening the store would have to replay.
+    pub fn log_bytes(&self) -> u64 {
+        self.writer.lock().log_bytes
     }
 
     /// What became of the events of a source.

@@ -22,7 +22,7 @@ use crate::layout::{
 };
 use crate::read::places;
 use crate::side::SideOutputs;
-use crate::{Settings, Store, Writer};
+use crate::{Settings, Store, Syncs, Writer};
 
 /// The engine's file in a store's directory.
 const FILE: &str = "floodmark.redb";
@@ -75,6 +75,7 @@ impl Store {
                 progress: definitions.sources.iter().map(|s| SourceProgress::new(s.max_out_of_orderness)).collect(),
                 tallies: vec![Tally::default(); sources],
             }),
+            syncs: Syncs::default(),
             pending: Mutex::new(SideOutputs::default()),
             plan,
         })

@@ -9,9 +9,10 @@ use arrow::datatypes::{DataType, Float64Type, Int64Type};
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use serde_json::Value;
 
-/// Where the data lies, if it does.
+/// Where the data lies, if it does: in the folder that `FLOODMARK_DATA` names, or beside the project.
 pub(crate) fn data(file: &str) -> Option<PathBuf> {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/data").join(file);
+    let beside = || Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/data");
+    let path = std::env::var_os("FLOODMARK_DATA").map_or_else(beside, PathBuf::from).join(file);
     if !path.exists() {
         eprintln!("SKIPPED: {} is not there", path.display());
         return None;

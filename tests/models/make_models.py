@@ -145,6 +145,8 @@ class Maker:
         fault("unknown_operator", "session", model=put_together(steps=["NoSuchOperator"]))
         fault("wrong_width", "inputs", model=put_together(width=WIDTH - 1))
         fault("wrong_type", "inputs", model=put_together(kind=TensorProto.INT64))
+        swapped = [*reversed(self.manifest(whole, TENSOR)["inputs"]["features"])]
+        fault("wrong_order", "inputs", inputs={"tensor": "X", "features": swapped})
         fault("other_columns", "features", columns_id=f"{~int(self.columns_id, 16) & (1 << 64) - 1:016x}")
         fault("no_such_output", "outputs", score={"output": "probability", "column": 1})
         fault("no_such_column", "outputs", score={"output": "probabilities", "column": 2})
@@ -241,7 +243,10 @@ def put_together(width=WIDTH, kind=TensorProto.FLOAT, steps=("Sigmoid",), domain
         [numpy_helper.from_array(value, name) for name, value in constants.items()],
     )
     opsets = [helper.make_opsetid("", OPSET), *([helper.make_opsetid(domain, 1)] if domain else [])]
-    return helper.make_model(graph, ir_version=IR_VERSION, opset_imports=opsets, producer_name="make_models")
+    model = helper.make_model(graph, ir_version=IR_VERSION, opset_imports=opsets, producer_name="make_models")
+    # Libraries write down no columns; who exports with care does.
+    helper.set_model_props(model, {"floodmark.columns": json.dumps(list(INPUTS)[:width])})
+    return model
 
 
 def outside(model):

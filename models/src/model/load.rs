@@ -18,6 +18,7 @@ use crate::matrix::{Input, Matrix};
 use crate::runtime::Runtime;
 use crate::sessions::Sessions;
 use crate::signature::{Element, Services, Signature};
+use crate::stats::Stats;
 
 mod fit;
 
@@ -69,10 +70,11 @@ fn load(
         score_element: score_element(output, manifest.fallback),
         row_time: Duration::ZERO,
         counts: Counts::default(),
+        stats: Stats::default(),
     };
     check_golden(&model, &golden)?;
     model.row_time = warm_up(&model, &first, settings.warm_up_runs)?;
-    model.counts = Counts::default();
+    (model.counts, model.stats) = (Counts::default(), Stats::default());
     Ok(model)
 }
 

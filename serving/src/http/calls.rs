@@ -10,11 +10,12 @@ use floodmark_proto::v1::score_service_server::ScoreService as _;
 use http::{Method, Response, StatusCode, header};
 use prost::Message;
 use prost_reflect::{DescriptorPool, MessageDescriptor, MethodDescriptor};
-use tonic::{Request as Grpc, Status};
+use tonic::{Code, Request as Grpc, Status};
 
 use super::proto_json::{broken, pool, read, write};
 use super::routes::{Call, Found, Route, find};
 use super::{Answer, Handler, Refused, Request, json, openapi, refusal};
+use crate::metrics::calls::{Counts, Lane};
 use crate::score::Scores;
 use crate::service::Features;
 
@@ -24,12 +25,13 @@ pub struct Calls {
     /// Absent on a server without models.
     pub(super) scores: Option<Arc<Scores>>,
     pub(super) pool: DescriptorPool,
+    lane: Arc<Lane>,
 }
 
 impl Calls {
-    /// The calls of these services. An error is a fault of the build.
-    pub fn new(features: Features, scores: Option<Arc<Scores>>) -> Result<Calls, Status> {
-        Ok(Calls { features, scores, pool: pool()? })
+    /// The calls of these services, counted there. An error is a fault of the build.
+    pub fn new(features: Features, scores: Option<Arc<Scores>>, counts: &Counts) -> Result<Calls, Status> {
+        Ok(Calls { features, scores, pool: pool()?, lane: counts.lane("http") })
     }
 
     /// The method of gRPC that a route stands for.
@@ -89,7 +91,13 @@ impl Calls {
         }
         match find(&request.method, request.path()) {
             Found::Call(..) if !is_plain(request) => Some(Refused::Encoded.response()),
-            Found::Call(route, name) => Some(answered(self.call(route, &name, request).await)),
+            Found::Call(route, name) => {
+                let (service, method) = route.rpc;
+                let mut watched = self.lane.begin(self.lane.place(&format!("/{service}/{method}")));
+                let body = self.call(route, &name, request).await;
+                watched.end(body.as_ref().map_or_else(Status::code, |_| Code::Ok));
+                Some(answered(body))
+            }
             Found::Methods(allowed) => Some(Refused::Method { allowed }.response()),
             Found::Nothing => None,
         }

@@ -7,7 +7,7 @@ use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
 use http::request::Parts;
@@ -51,7 +51,7 @@ impl Connections {
         let own = Arc::new(AtomicUsize::new(0));
         let service = service_fn(|request: http::Request<Incoming>| {
             let counted = (Counted::one_more(&own), Counted::one_more(&self.in_flight));
-            async move { Ok::<_, Infallible>(self.answer(request).await.map(|body| Whole { body, _counted: Some(counted) })) }
+            async move { Ok::<_, Infallible>(self.counted(request).await.map(|body| Whole { body, _counted: Some(counted) })) }
         });
         let stream = TokioIo::new(Patient::new(stream, self.settings.taken_within));
         let mut connection = pin!(
@@ -85,6 +85,14 @@ impl Connections {
         let stream = TokioIo::new(Patient::new(stream, TURNED_AWAY_WITHIN));
         let connection = http1::Builder::new().keep_alive(false).half_close(true).serve_connection(stream, service);
         let _ = tokio::time::timeout(TURNED_AWAY_WITHIN, connection).await; // it was told, or has not asked
+    }
+
+    async fn counted(&self, request: http::Request<Incoming>) -> Response<Bytes> {
+        let (began, counts) = (Instant::now(), &self.settings.counts.http);
+        let _in_flight = Counted::one_more(&counts.in_flight);
+        let response = self.answer(request).await;
+        counts.answered(response.status().as_u16(), began.elapsed());
+        response
     }
 
     async fn answer(&self, request: http::Request<Incoming>) -> Response<Bytes> {

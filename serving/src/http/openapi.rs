@@ -25,6 +25,7 @@ pub(super) fn document(calls: &Calls) -> Result<Value, Status> {
     for (path, description, kind) in [
         ("/healthz", "Whether the process lives.", "text/plain"),
         ("/readyz", "Whether it wants calls; 503 with the reasons if not.", "application/json"),
+        ("/metrics", "Metrics, in the text format of Prometheus; docs/metrics.md says what they mean.", "text/plain"),
     ] {
         let get = json!({ "operationId": &path[1..], "summary": description, "responses": { "200": {
             "description": "OK", "content": { kind: {} },

@@ -7,7 +7,6 @@ use std::time::Instant;
 use bytes::Bytes;
 use floodmark_models::matrix::Matrix;
 use floodmark_models::model::Model;
-use floodmark_models::registry::Registry;
 use floodmark_models::signature::Element;
 use floodmark_proto::inference::infer_parameter::ParameterChoice;
 use floodmark_proto::inference::model_infer_response::InferOutputTensor;
@@ -70,7 +69,7 @@ impl Prepared {
         lead: Arc<Model>,
         request: &ModelInferRequest,
     ) -> Result<Prepared, Refusal> {
-        let work = if asked.rows.len() > ROWS_IN_A_TURN { Work::Asked(asked) } else { Work::Job(scores.prepare_all(&asked)?) };
+        let work = if asked.rows.len() > ROWS_IN_A_TURN { Work::Asked(asked) } else { Work::Job(scores.job(&asked)?) };
         Ok(Prepared { work, wanted: Wanted::new(lead, 0, request) })
     }
 
@@ -96,10 +95,10 @@ impl Wanted {
     }
 
     /// The answer, once the models have run.
-    pub(super) fn of_job(self, job: Job, run: Run, models: &Registry) -> Answer {
+    pub(super) fn of_job(self, job: Job, run: Run) -> Answer {
         match job.is_brought() {
             true => self.of_scores(job.into_scores()),
-            false => self.of_rows(&job.finish(run, models).rows),
+            false => self.of_rows(&job.finish(run).rows),
         }
     }
 

@@ -52,7 +52,7 @@ impl UnaryMethod for Infer {
             Err(refusal) => return Outcome::Now(Err(refusal.into())),
         };
         if !in_turn {
-            return Outcome::Now(self.inference.run_alone(job, wanted).map(framed));
+            return Outcome::Now(run_alone(job, wanted).map(framed));
         }
         let (answer, answered) = oneshot::channel();
         self.waiting.lock().push(Waiting { job, wanted, answer });
@@ -63,12 +63,15 @@ impl UnaryMethod for Infer {
     /// Each is answered for itself: a row that a model has no score for fails its own call only.
     fn end_turn(&self) {
         let waiting = std::mem::take(&mut *self.waiting.lock());
-        let Some(scores) = self.inference.scores.as_ref().filter(|_| !waiting.is_empty()) else { return };
-        let (mut jobs, answers): (Vec<Job>, Vec<_>) = waiting.into_iter().map(|waiting| (waiting.job, (waiting.wanted, waiting.answer))).unzip();
+        if waiting.is_empty() {
+            return;
+        }
+        let (mut jobs, answers): (Vec<Job>, Vec<_>) =
+            waiting.into_iter().map(|waiting| (waiting.job, (waiting.wanted, waiting.answer))).unzip();
         let (run, failed) = run_models(&mut jobs);
         for ((job, (wanted, answer)), failed) in jobs.into_iter().zip(answers).zip(failed) {
             let done = match failed {
-                None => Ok(framed(wanted.of_job(job, run, scores.models()))),
+                None => Ok(framed(wanted.of_job(job, run))),
                 Some(error) => Err(Refusal::Score(error).into()),
             };
             let _ = answer.send(done); // a caller that has gone needs none
@@ -103,7 +106,7 @@ impl Inference {
     pub(super) async fn run(&self, prepared: Prepared) -> Result<Answer, Status> {
         let Prepared { work, wanted } = prepared;
         match (work, &self.scores) {
-            (Work::Job(job), _) => self.run_alone(job, wanted),
+            (Work::Job(job), _) => run_alone(job, wanted),
             (Work::Jobs(jobs), _) => {
                 let mut scores = Vec::new();
                 for job in jobs {
@@ -121,15 +124,14 @@ impl Inference {
             (Work::Asked(asked), None) => Err(super::unknown(&asked.model).into()),
         }
     }
+}
 
-    fn run_alone(&self, job: Job, wanted: Wanted) -> Result<Answer, Status> {
-        let Some(scores) = &self.scores else { return Err(Status::internal("there are no models")) };
-        let mut jobs = [job];
-        let (run, failed) = run_models(&mut jobs);
-        let [job] = jobs;
-        match failed.into_iter().flatten().next() {
-            None => Ok(wanted.of_job(job, run, scores.models())),
-            Some(error) => Err(Refusal::Score(error).into()),
-        }
+fn run_alone(job: Job, wanted: Wanted) -> Result<Answer, Status> {
+    let mut jobs = [job];
+    let (run, failed) = run_models(&mut jobs);
+    let [job] = jobs;
+    match failed.into_iter().flatten().next() {
+        None => Ok(wanted.of_job(job, run)),
+        Some(error) => Err(Refusal::Score(error).into()),
     }
 }

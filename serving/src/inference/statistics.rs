@@ -35,7 +35,7 @@ fn of(model: &Model) -> ModelStatistics {
         name: model.name().to_owned(),
         version: model.version().to_string(),
         last_inference: u64::try_from(counts.last_call().as_millis()).unwrap_or(u64::MAX),
-        inference_count: counts.rows(),
+        inference_count: model.scored().rows,
         execution_count: counts.runs(),
         inference_stats: Some(InferStatistics {
             success: duration(calls.succeeded, calls.succeeded_time),

@@ -9,7 +9,8 @@ use floodmark_models::signature::Tensors;
 use floodmark_proto::inference::model_metadata_response::TensorMetadata;
 use floodmark_proto::inference::model_version_policy::{PolicyChoice, Specific};
 use floodmark_proto::inference::{
-    ModelConfig, ModelInput, ModelInstanceGroup, ModelMetadataResponse, ModelOutput, ModelParameter, ModelVersionPolicy, model_instance_group,
+    ModelConfig, ModelInput, ModelInstanceGroup, ModelMetadataResponse, ModelOutput, ModelParameter, ModelVersionPolicy,
+    model_instance_group,
 };
 
 use super::answer::SCORE;
@@ -25,8 +26,11 @@ impl Inference {
     pub(super) fn metadata(&self, name: &str, version: &str) -> Result<ModelMetadataResponse, Refusal> {
         let (scores, model) = self.pick(name, version)?;
         let versions = scores.models().versions(name).map_err(Refusal::Model)?;
-        let tensor =
-            |(name, datatype, shape): (&str, Datatype, Vec<i64>)| TensorMetadata { name: name.to_owned(), datatype: datatype.name().to_owned(), shape };
+        let tensor = |(name, datatype, shape): (&str, Datatype, Vec<i64>)| TensorMetadata {
+            name: name.to_owned(),
+            datatype: datatype.name().to_owned(),
+            shape,
+        };
         Ok(ModelMetadataResponse {
             name: model.name().to_owned(),
             versions: versions.iter().map(|model| model.version().to_string()).collect(),

@@ -35,6 +35,7 @@ struct Part {
 
 /// The rows of a job that a model scores beside the one that answers, for comparison.
 struct BesidePart {
+    models: Arc<Registry>,
     answering: Arc<Model>,
     beside: Arc<Model>,
     matrix: Matrix,
@@ -58,8 +59,9 @@ impl Job {
 
     /// Rows that a caller brings, made for one model.
     pub(crate) fn brought(model: Arc<Model>, matrix: Matrix, began: Instant) -> Job {
-        let (response, parts) = (v1::ScoreResponse::default(), vec![Part { model, matrix, scores: Vec::new() }]);
-        Job { response, parts, beside: Vec::new(), part_of_row: Vec::new(), goes_on: false, began, ready: Instant::now() }
+        let part = Part { model, matrix, scores: Vec::new() };
+        let response = v1::ScoreResponse::default();
+        Job { response, parts: vec![part], beside: Vec::new(), part_of_row: Vec::new(), goes_on: false, began, ready: Instant::now() }
     }
 
     /// These are further rows of a call.
@@ -94,11 +96,17 @@ impl Job {
     }
 
     /// Gives the row that was pushed last to another version as well, if that takes it.
-    pub(super) fn push_beside<'a>(&mut self, answering: &Arc<Model>, beside: &Arc<Model>, input: impl FnMut(usize) -> Input<'a>) {
+    pub(super) fn push_beside<'a>(
+        &mut self,
+        models: &Arc<Registry>,
+        answering: &Arc<Model>,
+        beside: &Arc<Model>,
+        input: impl FnMut(usize) -> Input<'a>,
+    ) {
         let same = |part: &BesidePart| Arc::ptr_eq(&part.answering, answering) && Arc::ptr_eq(&part.beside, beside);
         let at = self.beside.iter().position(same).unwrap_or_else(|| {
-            let (answering, beside, matrix) = (answering.clone(), beside.clone(), beside.matrix());
-            self.beside.push(BesidePart { answering, beside, matrix, rows: Vec::new(), left_out: 0 });
+            let (models, answering, beside, matrix) = (models.clone(), answering.clone(), beside.clone(), beside.matrix());
+            self.beside.push(BesidePart { models, answering, beside, matrix, rows: Vec::new(), left_out: 0 });
             self.beside.len() - 1
         });
         let part = &mut self.beside[at];
@@ -114,7 +122,7 @@ impl Job {
     }
 
     /// The response to rows that were looked up.
-    pub(crate) fn finish(mut self, run: Run, models: &Registry) -> v1::ScoreResponse {
+    pub(crate) fn finish(mut self, run: Run) -> v1::ScoreResponse {
         let mut next = vec![0; self.parts.len()];
         for (row, part) in self.response.rows.iter_mut().zip(&self.part_of_row) {
             row.score = self.parts[*part].scores[next[*part]];
@@ -128,7 +136,7 @@ impl Job {
         });
         for part in self.beside {
             let scores = part.rows.iter().map(|row| self.response.rows[*row].score).collect();
-            let BesidePart { answering, beside, matrix, left_out, .. } = part;
+            let BesidePart { models, answering, beside, matrix, left_out, .. } = part;
             models.compare(Beside { answered: answering, beside, rows: matrix, scores, left_out });
         }
         self.response
@@ -148,10 +156,10 @@ fn nanos(from: Instant, to: Instant) -> u64 {
 }
 
 /// Scores jobs, each answered for itself: a row that a model has no score for fails its own job only.
-pub(super) fn run_together(mut jobs: Vec<Job>, models: &Registry) -> Vec<Result<v1::ScoreResponse, Status>> {
+pub(super) fn run_together(mut jobs: Vec<Job>) -> Vec<Result<v1::ScoreResponse, Status>> {
     let (run, failed) = run_models(&mut jobs);
     let answer = |(job, failed): (Job, Option<ScoreError>)| match failed {
-        None => Ok(job.finish(run, models)),
+        None => Ok(job.finish(run)),
         Some(error) => Err(Refusal::Score(error).into()),
     };
     jobs.into_iter().zip(failed).map(answer).collect()

@@ -9,6 +9,8 @@ use bytes::Bytes;
 use tonic::Status;
 use tonic::service::Routes;
 
+use crate::metrics::calls::{Lane, Watched};
+
 /// A byte that says "not compressed" and four for the length stand before each message.
 pub(super) const PREFIX: usize = 5;
 
@@ -65,18 +67,29 @@ impl Framed {
 #[derive(Clone)]
 pub struct Calls {
     pub(super) routes: Routes,
-    methods: Vec<(&'static str, Arc<dyn UnaryMethod>)>,
+    methods: Vec<Unary>,
+    /// Where the thread counts its calls.
+    lane: Arc<Lane>,
+}
+
+/// A method on the short way.
+#[derive(Clone)]
+pub(super) struct Unary {
+    path: &'static str,
+    pub(super) method: Arc<dyn UnaryMethod>,
+    /// In the lane.
+    place: usize,
 }
 
 impl Calls {
     /// Services, all on the usual way.
     pub fn new(routes: Routes) -> Calls {
-        Calls { routes, methods: Vec::new() }
+        Calls { routes, methods: Vec::new(), lane: Arc::default() }
     }
 
     /// Takes the calls of a path (`/package.Service/Method`) the short way.
     pub fn with_unary(mut self, path: &'static str, method: Arc<dyn UnaryMethod>) -> Calls {
-        self.methods.push((path, method));
+        self.methods.push(Unary { path, method, place: 0 });
         self
     }
 
@@ -85,24 +98,38 @@ impl Calls {
         Calls { routes: add(self.routes), ..self }
     }
 
-    /// Makes routing quick, once all services are there.
-    pub(super) fn prepare(self) -> Calls {
+    /// Makes routing quick and counts in a lane, once all services are there.
+    pub(super) fn prepare(mut self, lane: Arc<Lane>) -> Calls {
+        self.methods.iter_mut().for_each(|unary| unary.place = lane.place(unary.path));
+        self.lane = lane;
         self.map_routes(Routes::prepare)
+    }
+
+    /// A call of a path that goes the usual way begins.
+    pub(super) fn begin(&self, path: &str) -> Watched {
+        self.lane.begin(self.lane.place(path))
     }
 
     /// Tells every method that a turn has ended.
     pub(super) fn end_turn(&self) {
-        self.methods.iter().for_each(|(_, method)| method.end_turn());
+        self.methods.iter().for_each(|unary| unary.method.end_turn());
     }
 
+    /// The method of a path that goes the short way.
     #[inline]
-    pub(super) fn unary(&self, path: &str) -> Option<&Arc<dyn UnaryMethod>> {
-        self.methods.iter().find(|(known, _)| *known == path).map(|(_, method)| method)
+    pub(super) fn unary(&self, path: &str) -> Option<&Unary> {
+        self.methods.iter().find(|unary| unary.path == path)
+    }
+
+    /// A call of it begins.
+    #[inline]
+    pub(super) fn begin_unary(&self, unary: &Unary) -> Watched {
+        self.lane.begin(unary.place)
     }
 }
 
 impl fmt::Debug for Calls {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_list().entries(self.methods.iter().map(|(path, _)| path)).finish()
+        f.debug_list().entries(self.methods.iter().map(|unary| unary.path)).finish()
     }
 }

@@ -12,6 +12,7 @@ use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::thread;
+use std::time::Instant;
 
 use bytes::Bytes;
 use http::{Method, Request, Response, header};
@@ -26,9 +27,12 @@ use tonic::Status;
 use tonic::body::Body;
 use tonic::codegen::Service as _;
 
-use super::calls::{Calls, UnaryMethod};
+use super::admission::{Load, Standing};
+use super::calls::{Calls, Unary};
+use super::routed::{RoutedCall, RoutedReply};
 use super::unary::{Reply, UnaryCall};
-use crate::deadline::{InTime, timeout, within};
+use crate::deadline::{timeout, within};
+use crate::metrics::calls::Watched;
 
 /// A call that has been read and not been run.
 type Waiting = Pin<Box<dyn Future<Output = ()> + Send>>;
@@ -44,7 +48,13 @@ impl<F: Future<Output = ()> + Send + 'static> hyper::rt::Executor<F> for Turn {
 }
 
 /// Answers a connection until it is closed, or until it has drained after `stopped`.
-pub(super) async fn converse(stream: TcpStream, calls: Calls, max_concurrent_streams: u32, mut stopped: watch::Receiver<()>) {
+pub(super) async fn converse(
+    stream: TcpStream,
+    calls: Calls,
+    max_concurrent_streams: u32,
+    load: Arc<Load>,
+    mut stopped: watch::Receiver<()>,
+) {
     let (turn, methods) = (Turn::default(), calls.clone());
     let connection = http2::Builder::new(turn.clone())
         .timer(TokioTimer::new())
@@ -55,6 +65,7 @@ pub(super) async fn converse(stream: TcpStream, calls: Calls, max_concurrent_str
     let mut stopping = Some(Box::pin(async move {
         let _ = stopped.changed().await; // an error is the sign: the sender is gone
     }));
+    let mut drained = Instant::now();
     poll_fn(|context| {
         loop {
             if stopping.as_mut().is_some_and(|stopping| stopping.as_mut().poll(context).is_ready()) {
@@ -71,15 +82,24 @@ pub(super) async fn converse(stream: TcpStream, calls: Calls, max_concurrent_str
                 return Poll::Pending;
             }
             RUN.set(RUN.get() + calls.len());
+            let read = Instant::now();
+            let mut in_turn = load.turn(read, drained, calls.len());
+            drained = read;
             IN_TURN.set(true);
-            let waiting: Vec<Waiting> = calls.into_iter().filter_map(run).collect();
+            let in_order = calls.into_iter().filter_map(|call| {
+                STANDING.set(in_turn.next());
+                run(call)
+            });
+            let waiting: Vec<Waiting> = in_order.collect();
             IN_TURN.set(false);
+            STANDING.set(Standing::FIRST);
             if !waiting.is_empty() {
                 methods.end_turn();
                 waiting.into_iter().filter_map(run).for_each(|call| {
                     tokio::spawn(call);
                 });
             }
+            load.ended(Instant::now(), &in_turn);
         }
     })
     .await;
@@ -90,6 +110,13 @@ thread_local! {
     static RUN: Cell<usize> = const { Cell::new(0) };
     /// Whether the calls of a turn are run, whose end will be told.
     static IN_TURN: Cell<bool> = const { Cell::new(false) };
+    /// Of the call that is run.
+    static STANDING: Cell<Standing> = const { Cell::new(Standing::FIRST) };
+}
+
+/// How long the call that is run has waited, and whether it is to be refused.
+pub(super) fn standing() -> Standing {
+    STANDING.get()
 }
 
 /// Whether a call that is run now may wait for the end of a turn. One whose request came in pieces is run later, by itself.
@@ -127,15 +154,20 @@ impl hyper::service::Service<Request<Incoming>> for Dispatch {
 
     fn call(&self, request: Request<Incoming>) -> Call {
         match self.calls.unary(request.uri().path()) {
-            Some(method) if is_plain(&request) => Call::Unary(unary(method, request)),
-            _ => Call::Routed(Box::new(within(timeout(request.headers()), self.calls.routes.clone().call(request.map(Body::new))))),
+            Some(unary) if is_plain(&request) => Call::Unary(call(unary, self.calls.begin_unary(unary), request)),
+            _ => Call::Routed(Box::new(routed(&self.calls, request))),
         }
     }
 }
 
-fn unary(method: &Arc<dyn UnaryMethod>, request: Request<Incoming>) -> UnaryCall {
+fn call(unary: &Unary, watched: Watched, request: Request<Incoming>) -> UnaryCall {
     let deadline = timeout(request.headers());
-    UnaryCall::new(method.clone(), request.into_body(), deadline)
+    UnaryCall::new(unary.method.clone(), watched, request.into_body(), deadline)
+}
+
+fn routed(calls: &Calls, request: Request<Incoming>) -> RoutedCall {
+    let watched = calls.begin(request.uri().path());
+    RoutedCall::new(within(timeout(request.headers()), calls.routes.clone().call(request.map(Body::new))), watched)
 }
 
 /// Whether a call is as the unary path takes it; the rest is tonic's to answer or refuse.
@@ -150,7 +182,7 @@ fn is_plain(request: &Request<Incoming>) -> bool {
 /// A call under way; small, as it is moved a few times before it runs.
 enum Call {
     Unary(UnaryCall),
-    Routed(Box<InTime>),
+    Routed(Box<RoutedCall>),
 }
 
 impl Future for Call {
@@ -167,7 +199,7 @@ impl Future for Call {
 /// The body of an answer.
 enum Answer {
     Unary(Reply),
-    Routed(Body),
+    Routed(RoutedReply),
 }
 
 impl http_body::Body for Answer {
@@ -177,21 +209,21 @@ impl http_body::Body for Answer {
     fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
         match &mut *self {
             Answer::Unary(reply) => Poll::Ready(reply.next().map(Ok)),
-            Answer::Routed(body) => Pin::new(body).poll_frame(context),
+            Answer::Routed(reply) => reply.poll_frame(context),
         }
     }
 
     fn is_end_stream(&self) -> bool {
         match self {
             Answer::Unary(reply) => reply.is_over(),
-            Answer::Routed(body) => body.is_end_stream(),
+            Answer::Routed(reply) => reply.is_over(),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match self {
             Answer::Unary(_) => SizeHint::default(),
-            Answer::Routed(body) => body.size_hint(),
+            Answer::Routed(reply) => reply.size_hint(),
         }
     }
 }

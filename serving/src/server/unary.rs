@@ -1,8 +1,9 @@
 //! A unary call on the short way: reads the one message, asks the method, and answers in three frames.
 
+use std::collections::HashMap;
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -11,15 +12,20 @@ use http::{HeaderMap, HeaderValue, Response, header};
 use http_body::{Body, Frame};
 use hyper::body::Incoming;
 use tokio::time::Sleep;
-use tonic::Status;
+use tonic::{Code, Status};
+use tonic_types::{ErrorDetails, StatusExt};
 
+use super::admission::Standing;
 use super::calls::{Framed, Outcome, PREFIX, UnaryMethod};
-use super::conversation::in_turn;
+use super::conversation::{in_turn, standing};
 use crate::deadline::deadline_exceeded;
+use crate::metrics::calls::Watched;
+use crate::refusal::DOMAIN;
 
 /// A call under way.
 pub(super) struct UnaryCall {
     method: Arc<dyn UnaryMethod>,
+    watched: Watched,
     body: Incoming,
     received: Received,
     later: Option<Pin<Box<dyn Future<Output = Result<Framed, Status>> + Send>>>,
@@ -40,14 +46,21 @@ enum Deadline {
 }
 
 impl UnaryCall {
-    pub(super) fn new(method: Arc<dyn UnaryMethod>, body: Incoming, deadline: Option<Duration>) -> UnaryCall {
+    pub(super) fn new(method: Arc<dyn UnaryMethod>, watched: Watched, body: Incoming, deadline: Option<Duration>) -> UnaryCall {
         let deadline = deadline.map_or(Deadline::None, Deadline::After);
-        UnaryCall { method, body, received: Received::One(Bytes::new()), later: None, deadline }
+        UnaryCall { method, watched, body, received: Received::One(Bytes::new()), later: None, deadline }
     }
 
     fn poll_answer(&mut self, context: &mut Context<'_>) -> Poll<Result<Framed, Status>> {
         if self.later.is_none() {
             let message = ready!(self.poll_message(context))?;
+            let Standing { wait, refused } = standing();
+            if self.deadline.is_within(wait) {
+                return Poll::Ready(Err(deadline_exceeded())); // nobody waits for it any more
+            }
+            if refused {
+                return Poll::Ready(Err(overloaded()));
+            }
             match self.method.clone().call(message, in_turn()) {
                 Outcome::Now(answer) => return Poll::Ready(answer),
                 Outcome::Later(answer) => self.later = Some(answer),
@@ -76,14 +89,21 @@ impl Future for UnaryCall {
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Response<Reply>> {
         let answer = self.poll_answer(context);
-        match answer {
-            Poll::Ready(answer) => Poll::Ready(response(answer)),
-            Poll::Pending => self.deadline.poll(context).map(|()| response(Err(deadline_exceeded()))),
-        }
+        let answer = match answer {
+            Poll::Ready(answer) => answer,
+            Poll::Pending => Err(ready!(self.deadline.poll(context).map(|()| deadline_exceeded()))),
+        };
+        self.watched.end(answer.as_ref().map_or_else(Status::code, |_| Code::Ok));
+        Poll::Ready(response(answer))
     }
 }
 
 impl Deadline {
+    /// Whether a call that will have waited so long is too late.
+    fn is_within(&self, wait: Duration) -> bool {
+        matches!(self, Deadline::After(after) if *after <= wait)
+    }
+
     fn poll(&mut self, context: &mut Context<'_>) -> Poll<()> {
         if let Deadline::After(after) = self {
             *self = Deadline::Running(Box::pin(tokio::time::sleep(*after)));
@@ -149,6 +169,20 @@ impl Received {
     }
 }
 
+/// When a call that was refused may be tried again.
+const RETRY_AFTER: Duration = Duration::from_millis(100);
+
+/// Calls are refused for load: early, so that those which are not have their answers in time.
+fn overloaded() -> Status {
+    static STATUS: LazyLock<Status> = LazyLock::new(|| {
+        let mut details = ErrorDetails::with_retry_info(Some(RETRY_AFTER));
+        details.set_error_info("OVERLOADED", DOMAIN, HashMap::new());
+        let message = "the server has more calls than it can answer in time: try again later, or elsewhere";
+        Status::with_error_details(Code::ResourceExhausted, message, details)
+    });
+    STATUS.clone()
+}
+
 fn response(answer: Result<Framed, Status>) -> Response<Reply> {
     match answer {
         Ok(message) => {
@@ -195,8 +229,6 @@ impl Reply {
 
 #[cfg(test)]
 mod tests {
-    use tonic::Code;
-
     use super::*;
 
     fn received(pieces: &[&[u8]]) -> Received {

@@ -10,6 +10,7 @@ use floodmark_store::Tally;
 use serde::Serialize;
 
 use super::recount::Recount;
+use super::score::Scored;
 use super::serve::Served;
 use super::training::Trained;
 use super::world::World;
@@ -33,6 +34,8 @@ pub(super) struct Report {
     p99_us: f64,
     training_rows: u64,
     training_seconds: f64,
+    #[serde(flatten)]
+    scores: Scored,
     values_compared: u64,
     mismatches: u64,
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -41,7 +44,14 @@ pub(super) struct Report {
 
 impl Report {
     /// Adds everything up. Counts that differ from the recount's are mismatches too.
-    pub(super) fn new(world: &World, replayed: Vec<Summary>, recount: &Recount<'_>, served: Served, training: Trained) -> Report {
+    pub(super) fn new(
+        world: &World,
+        replayed: Vec<Summary>,
+        recount: &Recount<'_>,
+        served: Served,
+        training: Trained,
+        scores: Scored,
+    ) -> Report {
         let mut tally = Tally::default();
         let mut views: Vec<(String, ViewCounts)> = Vec::new();
         for summary in &replayed {
@@ -69,7 +79,8 @@ impl Report {
             training_rows: training.rows,
             training_seconds: training.seconds,
             values_compared: 0,
-            mismatches: 0,
+            mismatches: scores.mismatches(),
+            scores,
             differences: Vec::new(),
         };
         report.compare("the source", tally, recount.tally);
@@ -109,6 +120,7 @@ impl Report {
         writeln!(out, "  p50 {:>32.0} us", self.p50_us)?;
         writeln!(out, "  p99 {:>32.0} us", self.p99_us)?;
         writeln!(out, "\nTraining set: {} rows in {:.2} s", self.training_rows, self.training_seconds)?;
+        self.scores.print(out)?;
         writeln!(out, "\nCompared with a recount in plain loops: {} values and all counts", self.values_compared)?;
         writeln!(out, "  mismatches {:>25}", self.mismatches)?;
         for difference in &self.differences {
@@ -122,7 +134,7 @@ impl Report {
 }
 
 /// Of ascending durations, in microseconds.
-fn quantile(sorted: &[Duration], q: f64) -> f64 {
+pub(super) fn quantile(sorted: &[Duration], q: f64) -> f64 {
     let at = (sorted.len().saturating_sub(1) as f64 * q).round() as usize;
     sorted.get(at).map_or(0.0, |duration| duration.as_secs_f64() * 1e6)
 }

@@ -5,7 +5,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use floodmark_ingest::writer;
+use floodmark_models::registry::Registry;
 use floodmark_serving::client::{Client, Question};
+use floodmark_serving::score::Scores;
 use floodmark_serving::server::Server;
 use floodmark_store::Store;
 use tokio::sync::oneshot;
@@ -16,10 +18,10 @@ use super::world::Sample;
 use crate::command::up;
 use crate::failure::Failure;
 
-/// A look-up that takes longer has failed.
-const TIMEOUT: Duration = Duration::from_secs(10);
+/// A call that takes longer has failed.
+pub(super) const TIMEOUT: Duration = Duration::from_secs(10);
 /// So many mismatches are told in words.
-const TOLD: usize = 10;
+pub(super) const TOLD: usize = 10;
 
 /// What was compared with the recount.
 #[derive(Debug, Default)]
@@ -57,31 +59,43 @@ impl Compared {
 
 /// Serves, asks for every sample, and compares.
 pub(super) fn read(store: &Arc<Store>, samples: &[Sample], recount: &Recount<'_>) -> Result<Served, Failure> {
+    with_server(store, None, async |address| ask(&address, samples, recount).await)
+}
+
+/// Serves until whoever asks has all the answers.
+pub(super) fn with_server<T>(
+    store: &Arc<Store>,
+    models: Option<Arc<Registry>>,
+    ask: impl AsyncFnOnce(String) -> Result<T, Failure>,
+) -> Result<T, Failure> {
     let server = Server::bind(up::settings(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))))?;
     let address = server.local_addr().to_string();
     let (handle, writer) = writer::spawn(store.clone());
     let make_calls = {
         let (store, handle) = (store.clone(), handle.clone());
-        move || up::calls(&store, None, &handle)
+        move || {
+            let scores = models.as_ref().map(|models| Arc::new(Scores::new(store.clone(), models.clone())));
+            up::calls(&store, scores.as_ref(), &handle)
+        }
     };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let (stop, stopped) = oneshot::channel::<()>();
-    let (ended, served) = runtime.block_on(async {
+    let (ended, answered) = runtime.block_on(async {
         let until_told = async {
-            // The sender is dropped when everything is read.
+            // The sender is dropped when everything is answered.
             let _ = stopped.await;
         };
         let ask = async {
-            let served = ask(&address, samples, recount).await;
+            let answered = ask(address).await;
             drop(stop);
-            served
+            answered
         };
         tokio::join!(server.serve(make_calls, until_told), ask)
     });
     handle.close();
     writer.join().map_err(|_| Failure::failed("the writer panicked"))??;
     ended?;
-    served
+    answered
 }
 
 async fn ask(address: &str, samples: &[Sample], recount: &Recount<'_>) -> Result<Served, Failure> {

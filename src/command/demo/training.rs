@@ -21,7 +21,7 @@ use super::world::{Sample, World};
 use crate::command::get::service_named;
 use crate::command::training_set::cores;
 use crate::failure::Failure;
-use crate::simulator::{Arrival, write_parquet};
+use crate::simulator::{Arrival, Transaction, write_parquet};
 
 /// Rows that are compared, spread evenly.
 const COMPARED: usize = 2_000;
@@ -37,7 +37,7 @@ pub(super) struct Trained {
 /// Builds a training set of all transactions.
 pub(super) fn build(store: &Arc<Store>, world: &World, directory: &Path, recount: &Recount<'_>) -> Result<Trained, Failure> {
     let (spine, out) = (directory.join("labels.parquet"), directory.join("training.parquet"));
-    write_parquet(&spine, &labels(world))?;
+    spine_of(&spine, world.transactions())?;
     let definitions = store.definitions().clone();
     let service = service_named(&definitions, SERVICE)?;
     let request = TrainingRequest {
@@ -57,11 +57,11 @@ pub(super) fn build(store: &Arc<Store>, world: &World, directory: &Path, recount
     Ok(Trained { rows: summary.rows, seconds, compared: compare(&out, world, recount)? })
 }
 
-/// The transactions as they were made, nothing lost.
-fn labels(world: &World) -> Vec<Arrival> {
-    let arrival =
-        |t: &crate::simulator::Transaction| Arrival { at: t.tx_datetime, transaction: t.clone(), lost_customer: false, lost_amount: false };
-    world.transactions().iter().map(arrival).collect()
+/// Transactions as they were made, nothing lost, as a table of labels.
+pub(super) fn spine_of(path: &Path, transactions: &[Transaction]) -> Result<(), Failure> {
+    let arrival = |t: &Transaction| Arrival { at: t.tx_datetime, transaction: t.clone(), lost_customer: false, lost_amount: false };
+    let arrivals: Vec<Arrival> = transactions.iter().map(arrival).collect();
+    Ok(write_parquet(path, &arrivals)?)
 }
 
 fn compare(out: &Path, world: &World, recount: &Recount<'_>) -> Result<Compared, Failure> {
@@ -84,7 +84,7 @@ fn compare(out: &Path, world: &World, recount: &Recount<'_>) -> Result<Compared,
 }
 
 /// The features of the demo are integers and floats.
-fn value_at(column: &dyn Array, row: usize) -> Value {
+pub(super) fn value_at(column: &dyn Array, row: usize) -> Value {
     match column.data_type() {
         _ if column.is_null(row) => Value::Null,
         DataType::Int64 => Value::Int(column.as_primitive::<Int64Type>().value(row)),

@@ -10,6 +10,9 @@ use crate::signature::{ColumnTensor, ColumnType, Element, Feeding, ServiceColumn
 /// Messages list at most this many names that would have been right.
 const NAMES_LISTED: usize = 40;
 
+/// Where an exporter may write down, in the model itself, the columns that its matrix was trained on: a JSON list, in order.
+const COLUMNS: &str = "floodmark.columns";
+
 /// What the tensors of a model take.
 pub(super) struct Fed {
     /// By feature.
@@ -21,7 +24,11 @@ pub(super) struct Fed {
 
 pub(super) fn inputs(session: &Session, manifest: &Manifest) -> Result<Fed, Fault> {
     match &manifest.layout {
-        Layout::Matrix(tensor) => matrix(session, tensor, manifest.features.len()),
+        Layout::Matrix(tensor) => {
+            let tensors = matrix(session, tensor, manifest.features.len())?;
+            order(session, manifest)?;
+            Ok(tensors)
+        }
         Layout::Columns(tensors) => columns(session, tensors),
     }
 }
@@ -45,6 +52,23 @@ fn matrix(session: &Session, tensor: &str, width: usize) -> Result<Fed, Fault> {
         return Err(Step::Inputs.fault(format!("{width} columns"), shown(input), hint));
     }
     Ok(Fed { elements: vec![Element::Float; width], feeding: Feeding::Matrix, batches: batches(input, rows)? })
+}
+
+/// Columns in another order are numbers like any others to the model, and golden rows have no names: only the exporter knows.
+fn order(session: &Session, manifest: &Manifest) -> Result<(), Fault> {
+    let Some(text) = session.metadata().ok().and_then(|metadata| metadata.custom(COLUMNS)) else { return Ok(()) };
+    let Ok(trained) = serde_json::from_str::<Vec<String>>(&text) else {
+        let hint = "export it with a JSON list of column names there, or with nothing";
+        return Err(Step::Inputs.fault(format!("a list of columns in the model's {COLUMNS}"), format!("\"{text}\""), hint));
+    };
+    let listed: Vec<&str> = manifest.features.iter().map(|feature| feature.column.as_str()).collect();
+    let Some(at) = (0..trained.len().max(listed.len())).find(|at| trained.get(*at).map(String::as_str) != listed.get(*at).copied()) else {
+        return Ok(());
+    };
+    let shown = |column: Option<&str>| column.map_or_else(|| "none".to_owned(), |column| format!("\"{column}\""));
+    let expected = format!("{} as input {at}, as the model says", shown(trained.get(at).map(String::as_str)));
+    let hint = "list in the manifest the features that the model was trained with, in their order";
+    Err(Step::Inputs.fault(expected, shown(listed.get(at).copied()), hint))
 }
 
 fn columns(session: &Session, tensors: &[String]) -> Result<Fed, Fault> {

@@ -171,7 +171,9 @@ fn contents(at: usize, name: &str, datatype: Datatype, values: Vec<Scalar>) -> R
         };
         if fits.is_none() {
             let tensor = shown(name);
-            return Err(wrong_body(format!("a value does not fit its datatype. tensor={tensor} value={position} datatype={datatype} found={found}")));
+            return Err(wrong_body(format!(
+                "a value does not fit its datatype. tensor={tensor} value={position} datatype={datatype} found={found}"
+            )));
         }
     }
     Ok(contents)

@@ -1,0 +1,82 @@
+//! Every metric there is: its name, kind, labels and meaning. docs/metrics.md has the same table, and a test holds them together.
+
+/// What kind of number it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Only rises, from 0 when the process starts. Its name ends in `_total`.
+    Counter,
+    /// Rises and falls.
+    Gauge,
+    /// Observations by size: `_bucket`, `_sum` and `_count`.
+    Histogram,
+}
+
+/// A metric.
+#[derive(Debug)]
+pub struct Metric {
+    /// As it is exposed; a unit stands in the name.
+    pub name: &'static str,
+    /// Its kind.
+    pub kind: Kind,
+    /// The names of its labels.
+    pub labels: &'static [&'static str],
+    /// What it means.
+    pub help: &'static str,
+}
+
+macro_rules! catalog {
+    ($($constant:ident: $kind:ident $name:literal [$($label:literal),*] $help:literal;)*) => {
+        $(
+            #[doc = $help]
+            pub static $constant: Metric = Metric { name: $name, kind: Kind::$kind, labels: &[$($label),*], help: $help };
+        )*
+        /// All of them, in the order of the page.
+        pub static ALL: &[&Metric] = &[$(&$constant),*];
+    };
+}
+
+catalog! {
+    BUILD: Gauge "floodmark_build_info" ["version"] "Always 1; the version is in the label.";
+    CALLS: Counter "floodmark_calls_total" ["transport", "method", "code"]
+        "Calls that ended, by their status as in google.rpc.Code; CANCELLED where the caller went away. Calls over HTTP are named as their gRPC method.";
+    CALL_SECONDS: Histogram "floodmark_call_duration_seconds" ["transport", "method"]
+        "Time from a call's head to its answer; of a stream, to its end.";
+    CALLS_IN_FLIGHT: Gauge "floodmark_calls_in_flight" ["transport", "method"] "Calls that have begun and not ended.";
+    HTTP_REQUESTS: Counter "floodmark_http_requests_total" ["status"] "Requests answered on the HTTP port, by status.";
+    HTTP_SECONDS: Histogram "floodmark_http_request_duration_seconds" [] "Time from a request's head to its answer on the HTTP port.";
+    HTTP_IN_FLIGHT: Gauge "floodmark_http_requests_in_flight" [] "Requests on the HTTP port that are not answered yet, the scrape included.";
+    HTTP_TURNED_AWAY: Counter "floodmark_http_connections_refused_total" [] "Connections to the HTTP port beyond the limit.";
+    EVENTS_READ: Counter "floodmark_events_read_total" ["source"] "Events taken in; each has one outcome.";
+    EVENTS: Counter "floodmark_events_total" ["source", "outcome"] "Events by outcome: accepted, late, rejected, duplicate.";
+    EVENTS_PARTIALLY_LATE: Counter "floodmark_events_partially_late_total" ["source"] "Of the accepted, those that missed values which were final.";
+    VIEW_EVENTS: Counter "floodmark_view_events_total" ["view", "outcome"]
+        "Events by what a view made of them: accepted, late, duplicate; unassigned to any window.";
+    VIEW_EVENTS_PARTIALLY_LATE: Counter "floodmark_view_events_partially_late_total" ["view"]
+        "Of the accepted, those that missed values of the view which were final.";
+    WATERMARK: Gauge "floodmark_source_watermark_seconds" ["source"]
+        "Up to here event time is complete, since the epoch. Absent before the first event; +Inf once all inputs have ended.";
+    WATERMARK_LAG: Gauge "floodmark_source_watermark_lag_seconds" ["source"]
+        "How far the watermark is behind the clock. Absent where it is absent or +Inf.";
+    STORE_VERSION: Gauge "floodmark_store_version_seconds" [] "The newest version that can be read, which is a time since the epoch; 0 before the first.";
+    COMMITS: Counter "floodmark_store_commits_total" [] "Durable commits. One may hold several batches.";
+    COMMIT_SECONDS: Counter "floodmark_store_commit_seconds_total" [] "Time that the disk took for durable commits.";
+    LOG_BYTES: Gauge "floodmark_store_log_bytes" [] "Log behind the last checkpoint: what opening the store would replay.";
+    TIMELINE_BYTES: Gauge "floodmark_store_timeline_bytes" [] "Memory that timelines take.";
+    MODEL_STATE: Gauge "floodmark_model_state" ["model", "version", "state"] "1 for the state that a version is in: ready, loading, unavailable, retired.";
+    MODEL_LOADS: Counter "floodmark_model_loads_total" [] "Versions that were loaded.";
+    MODEL_LOAD_FAILURES: Counter "floodmark_model_load_failures_total" ["step"] "Versions that were refused when they were loaded, by step.";
+    MODEL_RUNS: Counter "floodmark_model_runs_total" ["model", "version"]
+        "Runs of a version that serves, from 0 when it is loaded; those for comparison included.";
+    MODEL_ERRORS: Counter "floodmark_model_errors_total" ["model", "version"] "Of these, those that failed.";
+    MODEL_ROWS: Counter "floodmark_model_rows_total" ["model", "version"] "Rows that a version scored.";
+    MODEL_MISSING: Counter "floodmark_model_missing_inputs_total" ["model", "version"] "Inputs that were missing in these rows.";
+    MODEL_BATCH: Histogram "floodmark_model_batch_rows" ["model", "version"] "Rows of a run that did not fail.";
+    MODEL_SCORE: Histogram "floodmark_model_score" ["model", "version"] "Scores.";
+    COMPARED: Histogram "floodmark_model_score_difference" ["model", "answered", "beside"]
+        "Size of the difference between the score that was answered and that of the version beside it (a shadow or the stable one), row by row.";
+    COMPARED_DROPPED: Counter "floodmark_model_comparisons_dropped_total" ["model", "answered", "beside"] "Rows that were not compared, as too many waited.";
+    COMPARED_ERRORS: Counter "floodmark_model_comparison_errors_total" ["model", "answered", "beside"]
+        "Rows that the version beside cannot be given, or has no score for.";
+    MEMORY: Gauge "floodmark_process_resident_memory_bytes" [] "Memory of the process that is in RAM.";
+    CPU: Counter "floodmark_process_cpu_seconds_total" [] "Time on cores, of all threads, in the system's steps of a hundredth.";
+}

@@ -1,0 +1,267 @@
+//! Admission: how far a server thread is behind, and which calls it refuses so that the others need not wait.
+//!
+//! What waits does so in the sockets, unread, so its wait is reckoned: it came after the connection was last read to its end, and after
+//! the thread last found nothing to do. A burst or a stall is worked off. Where waits stay above the target and the thread has no rest,
+//! calls that would wait longer are refused, early and cheaply, until it has (after CoDel, Nichols and Jacobson 2012: a standing
+//! queue is what hurts).
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+
+/// Waits may be above the target for so long before calls are refused,
+const PATIENCE: Duration = Duration::from_millis(50);
+/// and only for so long if some were refused not long before.
+const LITTLE_PATIENCE: Duration = Duration::from_millis(10);
+const NOT_LONG: Duration = Duration::from_secs(1);
+/// A wait of the thread that was shorter was none: what it waited for was there.
+const IDLE: Duration = Duration::from_micros(20);
+/// What it costs to refuse a call, as a part of what one costs that is answered: about.
+const REFUSAL: f64 = 0.25;
+/// How much of what a call costs is learnt from the newest turn.
+const LEARN: f64 = 0.05;
+
+/// The load of one server thread.
+#[derive(Debug)]
+pub(super) struct Load {
+    state: Mutex<State>,
+    /// Calls that were refused, by all threads of the server.
+    refused: Arc<AtomicU64>,
+}
+
+#[derive(Debug)]
+struct State {
+    admission: Admission,
+    parked: Instant,
+    woken: [Instant; 2],
+    /// Whether the last park was a rest.
+    rested: bool,
+}
+
+impl Load {
+    /// A thread with nothing to do. Waits below `target` are none; zero means that nothing is ever refused.
+    pub(super) fn new(target: Duration, refused: Arc<AtomicU64>, now: Instant) -> Load {
+        let state = State { admission: Admission::new(target), parked: now, woken: [now; 2], rested: true };
+        Load { state: Mutex::new(state), refused }
+    }
+
+    /// The thread has no call that could go on.
+    pub(super) fn parked(&self, now: Instant) {
+        self.state.lock().parked = now;
+    }
+
+    /// And now there is something to do.
+    pub(super) fn woken(&self, now: Instant) {
+        let mut state = self.state.lock();
+        state.rested = now.duration_since(state.parked) > IDLE;
+        if state.rested {
+            state.admission.rested();
+        }
+        state.woken = [state.woken[1], now];
+    }
+
+    /// A turn begins, of a connection that was read to its end at `drained` and now again.
+    pub(super) fn turn(&self, now: Instant, drained: Instant, calls: usize) -> Turn {
+        let mut state = self.state.lock();
+        // What came before the thread last looked for work but one was found then.
+        let looked = state.woken[usize::from(state.rested)];
+        state.admission.turn(now, now.duration_since(drained.max(looked)), calls)
+    }
+
+    /// A turn has ended.
+    pub(super) fn ended(&self, now: Instant, turn: &Turn) {
+        if turn.refused > 0 {
+            self.refused.fetch_add(turn.refused as u64, Ordering::Relaxed);
+        }
+        self.state.lock().admission.ended(now, turn);
+    }
+}
+
+/// The rule, which is told the time.
+#[derive(Debug)]
+struct Admission {
+    target: f64,
+    /// What a call takes, in nanoseconds, as learnt.
+    cost: f64,
+    /// Since when waits have been above the target.
+    behind_since: Option<Instant>,
+    /// Calls that would wait longer than the target are refused.
+    refuses: bool,
+    last_refusal: Option<Instant>,
+}
+
+/// The calls of one turn, in the order in which they came.
+#[derive(Debug)]
+pub(super) struct Turn {
+    began: Instant,
+    /// In nanoseconds, as is all below.
+    waited: f64,
+    cost: f64,
+    /// Calls that would wait longer are refused.
+    bound: f64,
+    calls: usize,
+    seen: usize,
+    admitted: usize,
+    refused: usize,
+}
+
+/// What becomes of a call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Standing {
+    /// How long it will have waited, about.
+    pub(super) wait: Duration,
+    pub(super) refused: bool,
+}
+
+impl Standing {
+    /// That of a call which nobody has reckoned.
+    pub(super) const FIRST: Standing = Standing { wait: Duration::ZERO, refused: false };
+}
+
+impl Admission {
+    fn new(target: Duration) -> Admission {
+        Admission { target: nanos(target), cost: 0.0, behind_since: None, refuses: false, last_refusal: None }
+    }
+
+    /// There was nothing to do: whatever waited has been worked off.
+    fn rested(&mut self) {
+        (self.behind_since, self.refuses) = (None, false);
+    }
+
+    fn turn(&mut self, now: Instant, waited: Duration, calls: usize) -> Turn {
+        let (waited, cost) = (nanos(waited), self.cost);
+        let behind = waited.max(calls as f64 * cost) > self.target;
+        self.behind_since = behind.then(|| self.behind_since.unwrap_or(now));
+        let not_long = self.last_refusal.is_some_and(|at| now.duration_since(at) < NOT_LONG);
+        let patience = if not_long { LITTLE_PATIENCE } else { PATIENCE };
+        let standing = self.behind_since.is_some_and(|since| now.duration_since(since) >= patience);
+        self.refuses |= standing && self.target > 0.0;
+        let bound = if self.refuses { self.target } else { f64::INFINITY };
+        Turn { began: now, waited, cost, bound, calls, seen: 0, admitted: 0, refused: 0 }
+    }
+
+    fn ended(&mut self, now: Instant, turn: &Turn) {
+        if turn.refused > 0 {
+            self.last_refusal = Some(now);
+        }
+        let cost = nanos(now.duration_since(turn.began)) / turn.work().max(1.0);
+        self.cost += if self.cost == 0.0 { cost } else { LEARN * (cost - self.cost) };
+    }
+}
+
+impl Turn {
+    /// The next call of the turn. They came evenly, for all that is known, since the last turn, and are answered one after the other.
+    pub(super) fn next(&mut self) -> Standing {
+        let came = 1.0 - self.seen as f64 / self.calls.max(1) as f64;
+        let wait = self.waited * came + self.work() * self.cost;
+        let refused = wait > self.bound;
+        self.seen += 1;
+        *if refused { &mut self.refused } else { &mut self.admitted } += 1;
+        Standing { wait: Duration::from_nanos(wait as u64), refused }
+    }
+
+    /// What the calls so far cost, in calls.
+    fn work(&self) -> f64 {
+        self.admitted as f64 + self.refused as f64 * REFUSAL
+    }
+}
+
+fn nanos(duration: Duration) -> f64 {
+    duration.as_nanos() as f64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A server that is sent a call each `every` nanoseconds for two seconds, answers one in `cost` and refuses one in a fifth of that:
+    /// the waits of those that it answered in the last second, ascending, and how many it refused then.
+    fn simulate(every: f64, cost: f64, target: Duration) -> (Vec<f64>, usize) {
+        let (begin, mut admission) = (Instant::now(), Admission::new(target));
+        let at = |nanos: f64| begin + Duration::from_nanos(nanos as u64);
+        let (mut clock, mut drained, mut came) = (0.0, 0.0, 0_u64);
+        let (mut waits, mut refused) = (Vec::new(), 0);
+        while clock < 2e9 {
+            let until = (clock / every) as u64;
+            if until <= came {
+                admission.rested();
+                clock = (came + 1) as f64 * every + 1.0;
+                drained = clock - every.min(1_000.0); // it slept
+                continue;
+            }
+            let began = clock;
+            let mut turn = admission.turn(at(clock), Duration::from_nanos((clock - drained) as u64), (until - came) as usize);
+            for call in came..until {
+                let standing = turn.next();
+                clock += if standing.refused { cost / 5.0 } else { cost };
+                match (standing.refused, clock > 1e9) {
+                    (false, true) => waits.push(clock - call as f64 * every),
+                    (true, true) => refused += 1,
+                    _ => {}
+                }
+            }
+            (drained, came) = (began, until);
+            admission.ended(at(clock), &turn);
+        }
+        waits.sort_by(f64::total_cmp);
+        (waits, refused)
+    }
+
+    const TARGET: Duration = Duration::from_millis(3);
+
+    #[test]
+    fn nothing_is_refused_below_capacity() {
+        for share in [0.1, 0.5, 0.9, 0.99] {
+            let (waits, refused) = simulate(10_000.0 / share, 10_000.0, TARGET);
+            assert_eq!(refused, 0, "share {share}");
+            assert!(!waits.is_empty());
+        }
+    }
+
+    #[test]
+    fn under_twice_the_load_those_that_are_answered_wait_little() {
+        for cost in [2_000.0, 10_000.0, 100_000.0] {
+            let (waits, refused) = simulate(cost / 2.0, cost, TARGET);
+            let p99 = waits[waits.len() * 99 / 100];
+            assert!(p99 < 2.0 * nanos(TARGET), "cost {cost} p99 {p99}");
+            // Of each 2 s of work in a second, x is done and the rest costs a fifth: x + (2 - x) / 5 = 1.
+            let done = waits.len() as f64 * cost / 1e9;
+            assert!((done - 0.75).abs() < 0.1, "cost {cost}: answered {done} of what is possible");
+            assert!(refused > waits.len());
+        }
+    }
+
+    #[test]
+    fn a_burst_is_worked_off() {
+        let (begin, mut admission) = (Instant::now(), Admission::new(TARGET));
+        admission.cost = 10_000.0;
+        for turn in 0..4 {
+            let began = begin + 12 * TARGET / 3 * turn;
+            let mut turn = admission.turn(began, Duration::from_millis(12), 1_000);
+            (0..1_000).for_each(|_| assert!(!turn.next().refused));
+            admission.ended(began + Duration::from_millis(10), &turn);
+        }
+    }
+
+    #[test]
+    fn a_target_of_zero_refuses_nothing() {
+        let (waits, refused) = simulate(5_000.0, 10_000.0, Duration::ZERO);
+        assert!(refused == 0 && !waits.is_empty());
+    }
+
+    #[test]
+    fn what_came_while_the_thread_rested_has_not_waited() {
+        let begin = Instant::now();
+        let load = Load::new(TARGET, Arc::default(), begin);
+        let at = |micros: u64| begin + Duration::from_micros(micros);
+        load.parked(at(1_000));
+        load.woken(at(90_000));
+        assert_eq!(load.turn(at(90_005), begin, 1).waited, 5_000.0, "since it woke");
+        load.parked(at(91_000));
+        load.woken(at(91_001));
+        assert_eq!(load.turn(at(91_500), begin, 1).waited, 1_500_000.0, "since it looked for work before");
+        assert_eq!(load.turn(at(91_500), at(91_200), 1).waited, 300_000.0, "since the connection was read");
+    }
+}
