@@ -70,8 +70,9 @@ impl Answers {
         let health = Health::new(self.leaving.clone(), self.models.clone());
         // Counters that are kept elsewhere come here, each with its entry in the catalog of metrics.
         let metrics = Metrics::new(self.store.clone(), self.models.clone(), counts.clone(), Vec::new());
+        let inference = Inference::new(scores.clone(), self.admin, self.leaving.clone());
         let calls =
             JsonCalls::new(Features::new(self.store.clone()), scores, counts).map_err(|status| Failure::failed(status.message()))?;
-        Ok(vec![Arc::new(health), Arc::new(metrics), Arc::new(calls)])
+        Ok(vec![Arc::new(health), Arc::new(metrics), Arc::new(calls), Arc::new(inference)])
     }
 }
