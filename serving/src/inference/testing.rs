@@ -70,7 +70,8 @@ impl World {
         let columns = r#""features": [ { "tensor": "cat", "column": "category", "missing": { "default": "none" } },
             { "tensor": "amount", "column": "amount", "missing": "reject" },
             { "tensor": "nb", "column": "customer_spend.nb_tx_1d", "missing": { "default": 0 } } ]"#;
-        let row = |inputs: &str, score: f64| format!(r#"{{ "tolerance": 1e-5, "rows": [ {{ "inputs": [{inputs}], "score": {score} }} ] }}"#);
+        let row =
+            |inputs: &str, score: f64| format!(r#"{{ "tolerance": 1e-5, "rows": [ {{ "inputs": [{inputs}], "score": {score} }} ] }}"#);
         for (name, inputs, onnx, golden) in [
             ("matrix", matrix, matrix_model(false), row("4, 2, 1", 2.5)),
             ("wide", matrix, matrix_model(true), row("4, 2, 1", 2.5)),
@@ -131,7 +132,12 @@ pub(super) fn asked(model: &str, tensors: Vec<(InferInputTensor, Bytes)>) -> Mod
 }
 
 /// A tensor with raw contents.
-pub(super) fn raw(name: &str, datatype: &str, shape: &[i64], contents: impl IntoIterator<Item = impl AsRef<[u8]>>) -> (InferInputTensor, Bytes) {
+pub(super) fn raw(
+    name: &str,
+    datatype: &str,
+    shape: &[i64],
+    contents: impl IntoIterator<Item = impl AsRef<[u8]>>,
+) -> (InferInputTensor, Bytes) {
     let bytes: Vec<u8> = contents.into_iter().flat_map(|value| value.as_ref().to_vec()).collect();
     let (name, datatype, shape) = (name.to_owned(), datatype.to_owned(), shape.to_vec());
     (InferInputTensor { name, datatype, shape, ..InferInputTensor::default() }, bytes.into())

@@ -53,7 +53,10 @@ async fn a_matrix_of_any_numbers_is_scored() {
     let flat: Vec<f32> = rows.concat();
     let response = inference.infer(&asked("matrix", vec![floats("X", &[2, 3], &flat)])).await.unwrap();
     assert_eq!(scores(&response), expected);
-    assert_eq!((response.model_name.as_str(), response.model_version.as_str(), response.outputs[0].datatype.as_str()), ("matrix", "1", "FP32"));
+    assert_eq!(
+        (response.model_name.as_str(), response.model_version.as_str(), response.outputs[0].datatype.as_str()),
+        ("matrix", "1", "FP32")
+    );
     assert!(response.parameters.is_empty() && response.outputs[0].contents.is_none());
     for (datatype, raw_contents) in [
         ("FP64", flat.iter().flat_map(|x| f64::from(*x).to_le_bytes()).collect::<Vec<u8>>()),
@@ -242,7 +245,10 @@ async fn a_version_that_is_not_there_is_told_from_one_that_was_refused() {
     assert!(refused.message().contains("refused at step manifest"), "{}", refused.message());
     assert_eq!(refused.get_details_resource_info().expect("a resource").resource_name, "matrix/2");
     let unknown = infer("matrix", "9").await.unwrap_err();
-    assert_eq!((unknown.code(), unknown.get_details_resource_info().expect("a resource").resource_name.as_str()), (Code::NotFound, "matrix/9"));
+    assert_eq!(
+        (unknown.code(), unknown.get_details_resource_info().expect("a resource").resource_name.as_str()),
+        (Code::NotFound, "matrix/9")
+    );
     let nobody = infer("nobody", "").await.unwrap_err();
     assert_eq!((nobody.code(), nobody.get_details_resource_info().expect("a resource").resource_type.as_str()), (Code::NotFound, "model"));
     assert_eq!(infer("matrix", "@stable").await.unwrap_err().code(), Code::NotFound);
@@ -305,7 +311,10 @@ async fn statistics_count_calls_runs_and_rows() {
     assert!(stats.success.unwrap().ns >= stats.compute_infer.unwrap().ns && stats.compute_infer.unwrap().ns > 0);
     assert!(statistics.last_inference > 1_500_000_000_000);
     let all = world.inference.statistics("", "").unwrap().model_stats;
-    assert_eq!(all.iter().map(|s| (s.name.as_str(), s.inference_count)).collect::<Vec<_>>(), [("columns", 0), ("matrix", 204), ("wide", 0)]);
+    assert_eq!(
+        all.iter().map(|s| (s.name.as_str(), s.inference_count)).collect::<Vec<_>>(),
+        [("columns", 0), ("matrix", 204), ("wide", 0)]
+    );
     assert_eq!(why(world.inference.statistics("nobody", "").map_err(Status::from)).0, Code::NotFound);
 }
 
@@ -325,7 +334,8 @@ async fn operators_load_and_unload_in_both_dialects() {
     assert_eq!((answer.model_name.as_str(), answer.is_loaded), ("matrix", true));
     assert_eq!(index(true), ["columns 1 READY ", "matrix 1 READY ", "matrix 2 READY ", "wide 1 READY "]);
     // Triton's have it in the second; a version may be named.
-    let version = ModelRepositoryParameter { parameter_choice: Some(model_repository_parameter::ParameterChoice::StringParam("1".to_owned())) };
+    let version =
+        ModelRepositoryParameter { parameter_choice: Some(model_repository_parameter::ParameterChoice::StringParam("1".to_owned())) };
     let triton = RepositoryModelUnloadRequest {
         model_name: "matrix".to_owned(),
         parameters: [("version".to_owned(), version)].into(),

@@ -57,7 +57,11 @@ fn both() -> impl Strategy<Value = (usize, Vec<Both>)> {
             of!("UINT64", uint64_contents, u64, u64, |w: u64| w >> 1),
             of!("FP32", fp32_contents, f32, f32, |w| f32::from_bits(w as u32)),
             of!("FP64", fp64_contents, f64, f64, f64::from_bits),
-            ("BYTES", raw_texts(&texts), InferTensorContents { bytes_contents: texts.iter().cloned().map(Bytes::from).collect(), ..none() }),
+            (
+                "BYTES",
+                raw_texts(&texts),
+                InferTensorContents { bytes_contents: texts.iter().cloned().map(Bytes::from).collect(), ..none() },
+            ),
         ];
         (words.len(), all)
     })
@@ -104,20 +108,32 @@ fn floats_of_sixteen_bits_come_raw() {
 
 #[test]
 fn what_is_wrong_is_said_with_the_tensors_name() {
-    refused(&input("fp32", &[1]), Some(&[0; 4]), "UNKNOWN_DATATYPE: datatype is none of the protocol's. tensor=X datatype=fp32 expected=BOOL,");
+    refused(
+        &input("fp32", &[1]),
+        Some(&[0; 4]),
+        "UNKNOWN_DATATYPE: datatype is none of the protocol's. tensor=X datatype=fp32 expected=BOOL,",
+    );
     refused(&input("FP32", &[-1, 2]), Some(&[0; 8]), "WRONG_SHAPE: tensor has the wrong shape. tensor=X");
     refused(&input("FP32", &[i64::MAX, 3]), Some(&[0; 8]), "WRONG_SHAPE");
     refused(&input("FP64", &[i64::MAX]), Some(&[0; 8]), "CONTENTS_LENGTH");
     let length = "CONTENTS_LENGTH: contents do not have the length that shape and datatype ask for. tensor=X expected=12 found=8 bytes";
     refused(&input("FP32", &[3]), Some(&[0; 8]), length);
     refused(&input("FP32", &[3]), None, "CONTENTS_LENGTH");
-    refused(&input("BOOL", &[2]), Some(&[1, 2]), "OUT_OF_RANGE: value is out of its datatype's range, or of int64's. tensor=X datatype=BOOL value=1");
+    refused(
+        &input("BOOL", &[2]),
+        Some(&[1, 2]),
+        "OUT_OF_RANGE: value is out of its datatype's range, or of int64's. tensor=X datatype=BOOL value=1",
+    );
     refused(&input("UINT64", &[1]), Some(&[255; 8]), "OUT_OF_RANGE");
     let wide = InferTensorContents { int_contents: vec![7, 300], ..InferTensorContents::default() };
     let wide = |datatype| InferInputTensor { contents: Some(wide.clone()), ..input(datatype, &[2]) };
     refused(&wide("INT8"), None, "OUT_OF_RANGE");
     assert_eq!(read(&wide("INT16"), None).unwrap(), ["Int(7)", "Int(300)"]);
-    refused(&wide("INT64"), None, "CONTENTS_FIELD: contents are in the field of another datatype. tensor=X datatype=INT64 expected=int64_contents");
+    refused(
+        &wide("INT64"),
+        None,
+        "CONTENTS_FIELD: contents are in the field of another datatype. tensor=X datatype=INT64 expected=int64_contents",
+    );
 }
 
 #[test]
