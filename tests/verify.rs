@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::process::{Command, Output};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 
 use floodmark_features::definition::Definitions;
 use floodmark_features::time::Time;
@@ -98,12 +99,17 @@ async fn what_was_scored_scores_again() {
 
     // The running server says the same as its store.
     let listed = lines(of_server("predictions", &running), 0).await;
+    let bounds = |at: usize| ["--from", listed[at]["at"].as_str().expect("a time"), "--limit", "3"].map(str::to_owned);
+    let some = lines([of_server("predictions", &running), bounds(3).to_vec()].concat(), 0).await;
+    assert_eq!(some, listed[3..6]);
     let verified = lines(of_server("verify", &running), 0).await.remove(0);
     assert_eq!((&verified["records"], &verified["equal"]), (&7.into(), &7.into()), "{verified}");
     stop(running).await;
     let stored = lines(of_store("predictions", &store, None), 0).await;
     assert_eq!(stored.iter().map(score_of).collect::<Vec<_>>(), scored.iter().map(|(score, _)| *score).collect::<Vec<_>>());
     assert_eq!(listed.iter().map(score_of).collect::<Vec<_>>(), stored.iter().map(score_of).collect::<Vec<_>>());
+    let some = lines([of_store("predictions", &store, None), bounds(5).to_vec()].concat(), 0).await;
+    assert_eq!(some, stored[5..]);
     assert_eq!((&stored[0]["entity"]["customer_id"], &stored[0]["request"]["amount"]), (&7.into(), &12.5.into()));
     assert_eq!((&stored[0]["features"]["customer_spend.nb_tx_1d"], &stored[0]["origin"]), (&1.into(), &"call".into()));
     assert_eq!((&stored[2]["request_id"], &stored[2]["entity"]["customer_id"]), (&"two".into(), &8.into()));
@@ -156,6 +162,52 @@ fn tamper(directory: &Path, at: usize, change: impl Fn(&mut v1::ScoreRow)) {
     records[at].1 = record.encode_to_vec();
     store.append_predictions(&[], 0, false).expect("room");
     store.append_predictions(&records, u64::MAX, true).expect("records");
+}
+
+/// Events come while rows are scored as of the edge of what is final: each score says truly what it was made of.
+#[tokio::test]
+async fn what_is_scored_while_events_come_scores_again() {
+    const CALLS: i64 = 3_000;
+    let home = tempfile::tempdir().expect("a directory");
+    let Some(models) = repository(home.path()) else { return };
+    let store = home.path().join("store");
+    let running = start(&store, &models);
+    let client = ScoreServiceClient::connect(running.address.clone()).await.expect("a server");
+    let newest = Arc::new(AtomicI64::new(0));
+    let (scored, address) = (Arc::new(AtomicI64::new(0)), running.address.clone());
+    let pushing = {
+        let (newest, scored) = (newest.clone(), scored.clone());
+        tokio::spawn(async move {
+            let mut n = 0;
+            while scored.load(Ordering::Relaxed) < CALLS {
+                // The second is out of order, sometimes late.
+                let events = [2 * n, 2 * n - 1 - n % 3].map(|minutes| transaction(2 * n + minutes % 2, minutes, Some(n as f64)));
+                push(&address, vec![request(n as u64 + 1, events.to_vec())]).await;
+                n += 1;
+                newest.store(2 * n, Ordering::Relaxed);
+            }
+            n
+        })
+    };
+    let callers = (0..4).map(|caller| {
+        let (client, newest, scored) = (client.clone(), newest.clone(), scored.clone());
+        tokio::spawn(async move {
+            for n in 0..CALLS / 4 {
+                let minutes = newest.load(Ordering::Relaxed) + (n + caller) % 4 - 2;
+                let asked = if n % 5 == 0 { by_event(1_000_000 + n, minutes, 5.0) } else { by_keys(7, 5.0, minutes) };
+                score(&client, asked).await.expect("a score");
+                scored.fetch_add(1, Ordering::Relaxed);
+            }
+        })
+    });
+    for caller in callers.collect::<Vec<_>>() {
+        caller.await.expect("scores");
+    }
+    assert!(pushing.await.expect("pushes") > 10, "events came meanwhile");
+    stop(running).await;
+    let report = lines(of_store("verify", &store, Some(&models)), 0).await.remove(0);
+    assert_eq!((&report["records"], &report["equal"]), (&CALLS.into(), &CALLS.into()), "{report}");
+    assert!(report["since"]["changed"].as_i64() > Some(0) && report["since"]["changed"].as_i64() < Some(CALLS), "{report}");
 }
 
 #[tokio::test]

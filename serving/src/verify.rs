@@ -202,8 +202,8 @@ impl Judge<'_> {
         skew.now.add(changed, distance(was, is));
         skew.corrected.add(!same(was, should), distance(was, should));
         if changed && was_final {
-            // T5: once the row's own event has come, it counts as it came, and not as the request had it.
-            if counts_itself(known.request) {
+            // T5: once the row's own event has come, it counts as it came, and not as the request had it. That of a stream had come.
+            if counts_itself(known.request) && known.record.origin() != v1::PredictionOrigin::Stream {
                 skew.by_own_event += 1;
             } else {
                 skew.final_changed += 1;

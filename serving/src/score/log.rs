@@ -6,6 +6,7 @@
 
 mod writer;
 
+use std::cell::RefCell;
 use std::str::FromStr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -26,6 +27,11 @@ use crate::wire::from_value;
 const MOST_ROWS: usize = 32_768;
 /// And the bytes that they take.
 const MOST_BYTES: usize = 32 << 20;
+
+thread_local! {
+    /// Used again from row to row.
+    static BYTES: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
 
 /// What is logged, and how much of it is kept.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -63,10 +69,12 @@ impl Share {
         if self == Share::ALL {
             return true;
         }
-        let mut bytes = Vec::with_capacity(64);
-        encode_key(keys, &mut bytes);
-        bytes.extend(as_of.micros().to_be_bytes());
-        u128::from(hash_key(&bytes)) < self.below
+        BYTES.with_borrow_mut(|bytes| {
+            bytes.clear();
+            encode_key(keys, bytes);
+            bytes.extend(as_of.micros().to_be_bytes());
+            u128::from(hash_key(bytes)) < self.below
+        })
     }
 }
 

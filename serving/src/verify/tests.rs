@@ -96,6 +96,9 @@ fn provisional_values_may_move_and_final_ones_must_not() {
     // Its own event has come since, as it really was.
     let mut own = record(served(2.0, 0));
     own.request.as_mut().expect("a report").rows[0].event = Some(v1::OwnEvent::default());
+    let mut of_stream = own.clone();
+    of_stream.set_origin(v1::PredictionOrigin::Stream);
+    assert!(!verify(of_stream, told(Ok(served(2.0, 0)), 3.0, 4.0)).holds(), "that of a stream had come already");
     let own = verify(own, told(Ok(served(2.0, 0)), 3.0, 4.0));
     assert!(own.holds() && own.skew.features["spend.n"].by_own_event == 1);
 }

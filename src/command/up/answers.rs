@@ -76,9 +76,10 @@ impl Answers {
         let scores = self.scores();
         let health = Health::new(self.leaving.clone(), self.models.clone());
         let metrics = Metrics::new(self.store.clone(), self.models.clone(), counts.clone(), self.kept());
+        let inference = Inference::new(scores.clone(), self.admin, self.leaving.clone());
         let calls =
             JsonCalls::new(Features::new(self.store.clone()), scores, counts).map_err(|status| Failure::failed(status.message()))?;
-        Ok(vec![Arc::new(health), Arc::new(metrics), Arc::new(calls)])
+        Ok(vec![Arc::new(health), Arc::new(metrics), Arc::new(calls), Arc::new(inference)])
     }
 
     /// Numbers for operators that are kept here and there, each with its entry in the catalog of metrics.

@@ -1,6 +1,10 @@
 //! Which rows are logged, what a record says, and what becomes of rows that find the queue full.
 
+use floodmark_store::{Settings, Store};
+
 use super::*;
+use crate::predictions::StoredRecords;
+use crate::testing::{TEXT, definitions};
 
 fn request(rows: usize) -> v1::ScoreRequest {
     let row = |card| v1::EntityRow { keys: vec![from_value(Value::Int(card))], as_of_micros: Some(5), ..Default::default() };
@@ -94,6 +98,29 @@ fn a_repeated_read_is_not_logged() {
     let (log, orders) = Log::new(Share::ALL);
     score(&Arc::new(log), &v1::ScoreRequest { version: Some(1), ..request(2) });
     assert_eq!(orders.try_iter().count(), 0);
+}
+
+#[test]
+fn what_is_flushed_can_be_read_and_what_ends_is_whole() {
+    let home = tempfile::tempdir().expect("a directory");
+    let store = Store::open(home.path(), definitions(), TEXT, Settings::default()).expect("a store");
+    let store = Arc::new(store);
+    let settings = |keep_bytes| LogSettings { share: Share::ALL, keep_bytes };
+    let read = || StoredRecords::new(store.clone(), Time::NONE, Time::MAX).map(|record| record.expect("a record")).collect::<Vec<_>>();
+    let writer = LogWriter::start(store.clone(), settings(u64::MAX), |_| ()).expect("a thread");
+    score(writer.log(), &request(600));
+    writer.log().flush();
+    assert_eq!(read().len(), 600, "more than a page");
+    score(writer.log(), &request(3));
+    assert_eq!(writer.end(), LogCounts { written: 603, ..LogCounts::default() });
+    let scores: Vec<Option<v1::prediction::Outcome>> = read().split_off(600).into_iter().map(|record| record.outcome).collect();
+    assert!(matches!(&scores[2], Some(v1::prediction::Outcome::Row(row)) if row.score == 2.0), "in the order of scoring: {scores:?}");
+    // The oldest make room.
+    let bytes = store.prediction_bytes().expect("bytes");
+    let writer = LogWriter::start(store.clone(), settings(bytes / 2), |_| ()).expect("a thread");
+    score(writer.log(), &request(5));
+    let counts = writer.end();
+    assert!(counts.written == 5 && counts.removed > 250 && read().len() as u64 == 608 - counts.removed, "{counts:?}");
 }
 
 #[test]
