@@ -28,7 +28,7 @@ use super::{Counted, Handler, HttpSettings, Refused, Request};
 const TURNED_AWAY_WITHIN: Duration = Duration::from_secs(1);
 
 /// When the server ends, a connection with no call in flight has so long to begin one that is on its way.
-const GRACE: Duration = Duration::from_millis(500);
+pub(super) const GRACE: Duration = Duration::from_millis(500);
 
 /// Of a body that is too long, so many times the limit are read and thrown away, for the client to come to reading the answer.
 const THROWN_AWAY: usize = 4;

@@ -21,6 +21,7 @@ impl Handler for Echo {
             match request.path() {
                 "/echo" => {}
                 "/slow" => tokio::time::sleep(Duration::from_millis(300)).await,
+                "/slower" => tokio::time::sleep(3 * super::connection::GRACE).await,
                 "/never" => std::future::pending().await,
                 "/panics" => panic!("a fault, as the test wants it"),
                 "/big" => return Some(Response::new(Bytes::from(vec![b'x'; 64 << 20]))),
@@ -288,11 +289,11 @@ fn a_drain_answers_what_was_asked_and_waits_for_nobody_else() {
     let mut idle = running.sent(GET);
     assert_eq!(answer(&mut idle).0, 200);
     let mut half = running.sent(b"GET /echo HTT");
-    let mut asked = running.sent(b"GET /slow HTTP/1.1\r\nhost: x\r\n\r\n");
+    let mut asked = running.sent(b"GET /slower HTTP/1.1\r\nhost: x\r\n\r\n");
     assert_eq!(answer(&mut running.sent(GET)).0, 200, "by now those before have been read as well");
     let address = running.address;
     assert_eq!(running.end(), Drained::InTime);
-    assert_eq!(answer(&mut asked), (200, "GET /slow  0".to_owned()));
+    assert_eq!(answer(&mut asked), (200, "GET /slower  0".to_owned()));
     assert!(rest(&mut asked).is_empty() && rest(&mut idle).is_empty() && rest(&mut half).is_empty());
     TcpStream::connect(address).expect_err("nobody listens");
 }

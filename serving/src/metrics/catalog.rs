@@ -38,7 +38,7 @@ macro_rules! catalog {
 catalog! {
     BUILD: Gauge "floodmark_build_info" ["version"] "Always 1; the version is in the label.";
     CALLS: Counter "floodmark_calls_total" ["transport", "method", "code"]
-        "Calls that ended, by their status as in google.rpc.Code; CANCELLED where the caller went away. Calls over HTTP are named as their gRPC method.";
+        "Calls that ended, by their status as in google.rpc.Code; CANCELLED where the caller went away. Those of floodmark.v1 over HTTP have the name of their gRPC method.";
     CALL_SECONDS: Histogram "floodmark_call_duration_seconds" ["transport", "method"]
         "Time from the read that brought a call to its answer; of a stream, to its end.";
     CALLS_IN_FLIGHT: Gauge "floodmark_calls_in_flight" ["transport", "method"] "Calls that have begun and not ended.";
