@@ -53,10 +53,11 @@ impl Connections {
     pub(super) async fn converse(&self, stream: TcpStream) {
         let own = Arc::new(AtomicUsize::new(0));
         let service = service_fn(|request: http::Request<Incoming>| {
-            let counted = (Counted::one_more(&own), Counted::one_more(&self.in_flight));
+            let counted = [&own, &self.in_flight].map(Counted::one_more);
             async move { Ok::<_, Infallible>(self.counted(request).await.map(|body| Whole { body, _counted: Some(counted) })) }
         });
-        let stream = TokioIo::new(Patient::new(stream, self.settings.taken_within));
+        let counts = [own.clone(), self.in_flight.clone()];
+        let stream = TokioIo::new(Patient::new(stream, self.settings.taken_within, counts));
         let mut connection = pin!(
             http1::Builder::new()
                 .timer(TokioTimer::new())
@@ -85,7 +86,7 @@ impl Connections {
             service_fn(
                 |_| async move { Ok::<_, Infallible>(Refused::Busy { most }.response().map(|body| Whole { body, _counted: None })) },
             );
-        let stream = TokioIo::new(Patient::new(stream, TURNED_AWAY_WITHIN));
+        let stream = TokioIo::new(Patient::new(stream, TURNED_AWAY_WITHIN, Default::default()));
         let connection = http1::Builder::new().keep_alive(false).half_close(true).serve_connection(stream, service);
         let _ = tokio::time::timeout(TURNED_AWAY_WITHIN, connection).await; // it was told, or has not asked
     }
@@ -148,7 +149,7 @@ fn whole(parts: Parts, body: Bytes) -> Request {
 /// The body of an answer, which counts as in flight until hyper has taken it.
 struct Whole {
     body: Bytes,
-    _counted: Option<(Counted, Counted)>,
+    _counted: Option<[Counted; 2]>,
 }
 
 impl Body for Whole {

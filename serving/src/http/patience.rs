@@ -3,6 +3,8 @@
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -10,29 +12,34 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep};
 
+use super::Counted;
+
 /// A stream whose writes must go on.
 pub(super) struct Patient {
     stream: TcpStream,
     taken_within: Duration,
     /// Since when a write waits, and until when it may. Made for the first write that has to.
     due: Option<Pin<Box<Sleep>>>,
-    waits: bool,
+    counts: [Arc<AtomicUsize>; 2],
+    /// While a write waits, it counts as a call in flight.
+    waits: Option<[Counted; 2]>,
 }
 
 impl Patient {
-    pub(super) fn new(stream: TcpStream, taken_within: Duration) -> Patient {
-        Patient { stream, taken_within, due: None, waits: false }
+    /// Calls in flight are counted there, of the connection and of all.
+    pub(super) fn new(stream: TcpStream, taken_within: Duration, counts: [Arc<AtomicUsize>; 2]) -> Patient {
+        Patient { stream, taken_within, due: None, counts, waits: None }
     }
 
     fn bounded<T>(&mut self, context: &mut Context<'_>, written: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
         if written.is_ready() {
-            self.waits = false;
+            self.waits = None;
             return written;
         }
         let until = Instant::now() + self.taken_within;
         let due = self.due.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(until)));
-        if !self.waits {
-            self.waits = true;
+        if self.waits.is_none() {
+            self.waits = Some(self.counts.each_ref().map(Counted::one_more));
             due.as_mut().reset(until);
         }
         due.as_mut().poll(context).map(|()| Err(io::ErrorKind::TimedOut.into()))

@@ -299,6 +299,20 @@ fn a_drain_answers_what_was_asked_and_waits_for_nobody_else() {
 }
 
 #[test]
+fn a_drain_waits_for_who_still_takes_an_answer() {
+    let running = Running::with(|_| {});
+    let mut stream = running.sent(b"GET /big HTTP/1.1\r\nhost: x\r\n\r\n");
+    let mut some = vec![0; 1 << 20];
+    stream.read_exact(&mut some).expect("the beginning");
+    let reader = std::thread::spawn(move || {
+        std::thread::sleep(4 * super::connection::GRACE);
+        rest(&mut stream).len()
+    });
+    assert_eq!(running.end(), Drained::InTime);
+    assert!(reader.join().expect("a reader") > 63 << 20, "all of it came");
+}
+
+#[test]
 fn while_it_lingers_it_still_accepts() {
     let running = Running::with(|settings| settings.linger = Duration::from_secs(2));
     running.leave.send(true).expect("it runs");
