@@ -66,3 +66,61 @@ fn serialized<S: serde::Serializer>(
     let message = DynamicMessage::decode(kind.clone(), message.encode_to_vec().as_slice()).map_err(|error| broken(&error))?;
     message.serialize_with_options(into, options).map_err(|error| broken(&error))
 }
+
+#[cfg(test)]
+mod tests {
+    use floodmark_proto::v1;
+    use floodmark_proto::v1::value::Kind;
+    use tonic::Code;
+
+    use super::*;
+
+    fn kind(name: &str) -> MessageDescriptor {
+        pool().expect("descriptors").get_message_by_name(name).expect("a message")
+    }
+
+    #[test]
+    fn what_is_written_is_read_to_the_last_bit() {
+        let kind = kind("floodmark.v1.FeatureRow");
+        let floats = [0.1 + 0.2, -0.0, f64::MIN_POSITIVE, 5e-324, f64::MAX, f64::NAN, f64::INFINITY, f64::NEG_INFINITY, 1e23];
+        let list = v1::ValueList { values: vec![v1::Value { kind: None }, v1::Value { kind: Some(Kind::BoolValue(false)) }] };
+        let kinds =
+            [Kind::Int64Value(i64::MIN), Kind::StringValue("\u{0}\"é".to_owned()), Kind::TimestampMicros(-1), Kind::ListValue(list)];
+        let values = floats.map(Kind::DoubleValue).into_iter().chain(kinds).map(|kind| v1::Value { kind: Some(kind) });
+        let row = v1::FeatureRow {
+            values: values.collect(),
+            statuses: vec![v1::Status::NotFound.into(), v1::Status::Present.into()],
+            watermark_micros: Some(i64::MAX),
+            version: u64::MAX,
+            ..Default::default()
+        };
+        let text = write(&kind, &row).expect("JSON");
+        let again: v1::FeatureRow = read(&kind, &text).expect("a row");
+        // Bytes, as NaN is not equal to itself.
+        assert_eq!(again.encode_to_vec(), row.encode_to_vec(), "{}", String::from_utf8_lossy(&text));
+    }
+
+    #[test]
+    fn what_is_no_message_is_refused_without_its_values() {
+        let kind = kind("floodmark.v1.EntityRow");
+        for body in [
+            r#"{"keys": [{"int64Value": "9223372036854775808"}]}"#,
+            r#"{"keys": [{"int64Value": 1.5}]}"#,
+            r#"{"keys": [{"doubleValue": "secret"}]}"#,
+            r#"{"keys": [{"secret": 1}]}"#.replace("secret", &"x".repeat(10_000)).as_str(),
+            r#"{"keys": [{"boolValue": true, "int64Value": 1}]}"#,
+            r#"{"keys": "secret"}"#,
+            "[]",
+            "null",
+            "\u{feff}{}",
+            r#"{"keys": []} {"#,
+            &"[".repeat(1000),
+            &r#"{"listValue": {"values": ["#.repeat(500),
+        ] {
+            let status = read::<v1::EntityRow>(&kind, body.as_bytes()).expect_err(body);
+            assert_eq!(status.code(), Code::InvalidArgument, "{body}");
+            assert!(!status.message().contains("secret") && status.message().len() < 300, "{}", status.message());
+        }
+        assert!(read::<v1::EntityRow>(&kind, b"\xff").is_err(), "no text at all");
+    }
+}
