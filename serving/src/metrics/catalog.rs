@@ -77,6 +77,11 @@ catalog! {
     COMPARED_DROPPED: Counter "floodmark_model_comparisons_dropped_total" ["model", "answered", "beside"] "Rows that were not compared, as too many waited.";
     COMPARED_ERRORS: Counter "floodmark_model_comparison_errors_total" ["model", "answered", "beside"]
         "Rows that the version beside cannot be given, or has no score for.";
+    PREDICTIONS_LOGGED: Counter "floodmark_predictions_logged_total" [] "Predictions that were logged.";
+    PREDICTIONS_DROPPED: Counter "floodmark_predictions_log_dropped_total" [] "Predictions that were not logged, as too many waited.";
+    PREDICTIONS_FAILED: Counter "floodmark_predictions_log_failed_total" [] "Rows of the logged share that have no score, and are not logged.";
+    PREDICTIONS_LOST: Counter "floodmark_predictions_log_lost_total" [] "Predictions that were not logged, as the store refused them.";
+    PREDICTIONS_REMOVED: Counter "floodmark_predictions_log_removed_total" [] "Logged predictions that were removed since, to make room for newer ones.";
     MEMORY: Gauge "floodmark_process_resident_memory_bytes" [] "Memory of the process that is in RAM.";
     CPU: Counter "floodmark_process_cpu_seconds_total" [] "Time on cores, of all threads, in the system's steps of a hundredth.";
 }

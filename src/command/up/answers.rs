@@ -69,7 +69,8 @@ impl Answers {
         let scores = self.scores();
         let health = Health::new(self.leaving.clone(), self.models.clone());
         // Counters that are kept elsewhere come here, each with its entry in the catalog of metrics.
-        let metrics = Metrics::new(self.store.clone(), self.models.clone(), counts.clone(), Vec::new());
+        let counters = self.log.iter().flat_map(|log| log.counters()).collect();
+        let metrics = Metrics::new(self.store.clone(), self.models.clone(), counts.clone(), counters);
         let calls =
             JsonCalls::new(Features::new(self.store.clone()), scores, counts).map_err(|status| Failure::failed(status.message()))?;
         Ok(vec![Arc::new(health), Arc::new(metrics), Arc::new(calls)])
