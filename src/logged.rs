@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use floodmark_features::time::Time;
 use floodmark_serving::client::{ClientError, Remote};
-use floodmark_serving::predictions::{Records, StoredRecords};
+use floodmark_serving::predictions::{Records, StoredRecords, streamed_records};
 use floodmark_store::Store;
 
 use crate::failure::Failure;
@@ -46,6 +46,16 @@ impl LoggedArgs {
             }),
             (None, Some(store)) => open_existing(store, self.definitions.as_deref()).map(Place::Store),
             (None, None) => Err(Failure::usage("expected --address or --store")),
+        }
+    }
+
+    /// The records, and the scores of events that were scored as they came; those a running server does not tell.
+    pub(crate) fn all_records(&self, place: &Place) -> Result<Records, Failure> {
+        let logged = self.records(place, 0)?;
+        let (from, to) = (self.from.unwrap_or(Time::NONE), self.to.unwrap_or(Time::MAX));
+        match place {
+            Place::Server(_) => Ok(logged),
+            Place::Store(store) => Ok(Box::new(logged.chain(streamed_records(store.clone(), from, to)))),
         }
     }
 

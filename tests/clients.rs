@@ -10,7 +10,7 @@ use floodmark_proto::v1::value::Kind;
 use serde_json::json;
 
 use crate::push::{MINUTE, Running, START, push, request, transaction, value};
-use crate::score::server;
+use crate::score::server_with;
 
 /// Customers, terminals and amounts, the last of a customer that nobody knows.
 const ASKED: [(i64, i64, f64); 4] = [(7, 9, 57.16), (7, 3, 1234.56), (7, 9, 0.1), (4711, 9, 20.0)];
@@ -31,17 +31,15 @@ async fn kserves_client_is_served() {
 
 async fn check(environment: &str, requirements: &str, script: &str) {
     let home = tempfile::tempdir().expect("a directory");
-    let Some((running, models)) = server(home.path()) else { return };
+    let Some((running, models)) = server_with(home.path(), &["--http", "127.0.0.1:0"]) else { return };
     let Some(python) = python(environment, requirements) else { return };
     let events = (0..40).map(|n| transaction(n, n, Some(10.0 + n as f64))).collect();
     push(&running.address, vec![request(1, events)]).await;
     let asked = asked(&running).await.to_string();
     let model = models.join("fraud/1");
     let mut client = Command::new(python);
-    client
-        .arg(root().join(script))
-        .args(["--grpc", running.address.trim_start_matches("http://"), "--asked", &asked, "--model"])
-        .arg(model);
+    client.arg(root().join(script)).args(["--grpc", running.address.trim_start_matches("http://"), "--http", &running.http]);
+    client.args(["--asked", &asked, "--model"]).arg(model);
     let output = tokio::task::spawn_blocking(move || client.stdin(Stdio::null()).output()).await.expect("a thread").expect("Python");
     let (said, complaint) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     assert!(output.status.success() && said.contains("all of "), "{script}:\n{said}\n{complaint}");

@@ -269,6 +269,11 @@ async fn each_accepted_event_is_scored_once_as_a_call_would() {
         }
     }
 
+    // They are verified as the log of predictions is.
+    let report = printed(&["verify", "--store", &text(&store), "--models", &text(&models), "--json"]);
+    let report: serde_json::Value = serde_json::from_str(&report).expect("JSON");
+    assert_eq!(report["equal"].as_u64(), Some(all.len() as u64), "{report}");
+
     // The same server, and nothing new: nothing is scored again.
     let running = start_with(&store, &score);
     assert_as_called(&running.address, &all, &expected).await;

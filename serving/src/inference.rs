@@ -14,6 +14,7 @@ mod grpc;
 mod infer;
 mod looked_up;
 mod operate;
+mod rest;
 mod statistics;
 mod tensor;
 mod tensors;
@@ -34,7 +35,6 @@ use self::form::Form;
 use self::infer::Infer;
 use self::tensor::Tensor;
 use crate::refusal::{Refusal, shown};
-use crate::score::job::Job;
 use crate::score::{Scores, selection};
 use crate::server::Calls;
 
@@ -47,7 +47,7 @@ pub struct Inference {
     /// Without a repository of models there are none.
     scores: Option<Arc<Scores>>,
     admin: bool,
-    /// Turns true when the server is about to end, which clients are told before it does.
+    /// Whether the server is about to end.
     leaving: watch::Receiver<bool>,
 }
 
@@ -94,16 +94,15 @@ impl Inference {
             tensors.push(Tensor::read(at, input, raw(at))?);
         }
         let plan = scores.plan_of(&model)?;
-        let matrix = match Form::of(&tensors, &model, plan)? {
+        let matrices = match Form::of(&tensors, &model, plan)? {
             Form::Matrix => brought::matrix(&model, &tensors[0])?,
             Form::Columns(order) => brought::columns(&model, &tensors, &order)?,
             Form::LookedUp => {
                 let asked = looked_up::request(&tensors, plan, &request.model_name, &request.model_version, &request.parameters)?;
-                return Ok(Prepared::looked_up(scores.job(&asked)?, model, request));
+                return Prepared::looked_up(scores, asked, model, request);
             }
         };
-        let missing = matrix.missing();
-        Ok(Prepared::brought(Job::brought(model.clone(), matrix, began), model, missing, request))
+        Ok(Prepared::brought(matrices, began, model, request))
     }
 }
 

@@ -1,6 +1,7 @@
 //! The log of predictions, read: from a store page by page, and `floodmark.v1.PredictionService` for a store that is in use.
 
 mod entry;
+mod streamed;
 
 use std::collections::VecDeque;
 use std::pin::Pin;
@@ -19,6 +20,7 @@ use tonic::{Request, Response, Status};
 
 pub(crate) use self::entry::service_of;
 pub use self::entry::{Entry, Outcome, OwnEvent, describe};
+pub use self::streamed::streamed_records;
 use crate::client::ClientError;
 use crate::refusal::Refusal;
 use crate::score::log::Log;

@@ -96,6 +96,9 @@ impl Scores {
     /// Looks up some rows of a request and makes them inputs.
     fn prepare(&self, begun: &Begun<'_>, rows: Range<usize>) -> Result<Job, Refusal> {
         let mut job = Job::new(begun.request, begun.asked.plan.columns_id, rows.len(), Instant::now());
+        if rows.start > 0 {
+            job.go_on();
+        }
         let mut values = Vec::with_capacity(begun.asked.values_in_a_row());
         ANSWER.with_borrow_mut(|answer| {
             rows.into_iter().try_for_each(|at| {
@@ -184,7 +187,7 @@ impl Scores {
     }
 
     /// A request of many rows: other calls have their turn in between.
-    async fn score_in_turns(&self, request: &v1::ScoreRequest) -> Result<v1::ScoreResponse, Status> {
+    pub(crate) async fn score_in_turns(&self, request: &v1::ScoreRequest) -> Result<v1::ScoreResponse, Status> {
         let begun = self.begin(request)?;
         let mut whole: Option<v1::ScoreResponse> = None;
         for from in (0..request.rows.len().max(1)).step_by(ROWS_IN_A_TURN) {
@@ -213,7 +216,7 @@ struct Begun<'r> {
 }
 
 /// After so many rows, other calls on the thread have their turn, and a deadline is noticed.
-const ROWS_IN_A_TURN: usize = 64;
+pub(crate) const ROWS_IN_A_TURN: usize = 64;
 
 thread_local! {
     /// Used again from row to row, so that cells and keys need no new memory.

@@ -22,8 +22,9 @@ const EXAMPLE: &str = "EXAMPLES:
   floodmark verify --store state --models models
   floodmark verify --address 127.0.0.1:7070 --sample 10000
 
-Every logged prediction is scored again at the version of the store that it was made with. Features and scores must be the same,
-bit for bit; exit code 1 if any is not. Then what was served is compared with what is known now.";
+Every logged prediction, and in a store every score of `up --score`, is scored again at the version of the store that it was made
+with. Features and scores must be the same, bit for bit; exit code 1 if any is not. Then what was served is compared with what is known
+now.";
 
 /// What to score again, and where.
 #[derive(Debug, clap::Args)]
@@ -45,8 +46,8 @@ pub(crate) struct Args {
 pub(crate) fn run(args: &Args, json: bool) -> Result<(), Failure> {
     let place = args.logged.open()?;
     // A sample is chosen among all, which are read twice so that none is held that is not chosen.
-    let chosen = args.sample.map(|most| choose(args.logged.records(&place, 0)?, most as usize)).transpose()?;
-    let records = args.logged.records(&place, 0)?;
+    let chosen = args.sample.map(|most| choose(args.logged.all_records(&place)?, most as usize)).transpose()?;
+    let records = args.logged.all_records(&place)?;
     let (report, refused) = match place {
         Place::Server(remote) => {
             let verifier = verify(Verifier::new(*remote), records, chosen.as_deref())?;

@@ -142,7 +142,7 @@ fn details(details: &ErrorDetails) -> Vec<Value> {
 }
 
 /// As google.rpc.Code maps to HTTP.
-fn http_of(code: Code) -> StatusCode {
+pub(crate) fn http_of(code: Code) -> StatusCode {
     match code {
         Code::Ok => StatusCode::OK,
         Code::Cancelled => StatusCode::from_u16(499).unwrap_or(StatusCode::BAD_REQUEST), // the client has gone; nobody reads it

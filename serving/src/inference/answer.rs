@@ -2,8 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Instant;
 
 use bytes::Bytes;
+use floodmark_models::matrix::Matrix;
 use floodmark_models::model::Model;
 use floodmark_models::signature::Element;
 use floodmark_proto::inference::infer_parameter::ParameterChoice;
@@ -13,7 +15,9 @@ use floodmark_proto::v1;
 
 use super::datatype::Datatype;
 use super::is_set;
+use crate::refusal::Refusal;
 use crate::score::job::{Job, Run};
+use crate::score::{ROWS_IN_A_TURN, Scores};
 
 /// The name of the only output.
 pub(super) const SCORE: &str = "score";
@@ -21,19 +25,26 @@ pub(super) const SCORE: &str = "score";
 /// The request parameter that asks for typed contents.
 const TYPED_OUTPUTS: &str = "typed_outputs";
 
-/// A request whose rows wait for the model.
-pub(crate) struct Prepared {
-    pub(super) job: Job,
-    wanted: Wanted,
+/// A request whose tensors have been read.
+pub(super) struct Prepared {
+    pub(super) work: Work,
+    pub(super) wanted: Wanted,
+}
+
+/// What is left to do.
+pub(super) enum Work {
+    /// Few rows, which wait for the model.
+    Job(Job),
+    /// Many rows, of which some wait for the model, and others for their turn.
+    Jobs(Vec<Job>),
+    /// Many rows that are still to be looked up.
+    Asked(v1::ScoreRequest),
 }
 
 /// What is known of an answer before the model has run.
 pub(super) struct Wanted {
     /// The model that the request named.
     lead: Arc<Model>,
-    /// 32 bits hold the scores of all models that have a part.
-    narrow: bool,
-    is_looked_up: bool,
     missing: usize,
     id: String,
     outputs: usize,
@@ -42,48 +53,79 @@ pub(super) struct Wanted {
 
 /// Scores, and what goes with them.
 pub(super) struct Answer {
-    wanted: Wanted,
-    version: String,
+    pub(super) wanted: Wanted,
+    version: u64,
+    /// 32 bits hold the scores.
+    narrow: bool,
     parameters: BTreeMap<String, InferParameter>,
     scores: Vec<f64>,
 }
 
 impl Prepared {
-    pub(super) fn looked_up(job: Job, lead: Arc<Model>, request: &ModelInferRequest) -> Prepared {
-        Prepared::new(job, lead, true, 0, request)
+    /// Rows that are looked up; at once, if they are few.
+    pub(super) fn looked_up(
+        scores: &Scores,
+        asked: v1::ScoreRequest,
+        lead: Arc<Model>,
+        request: &ModelInferRequest,
+    ) -> Result<Prepared, Refusal> {
+        let work = if asked.rows.len() > ROWS_IN_A_TURN { Work::Asked(asked) } else { Work::Job(scores.job(&asked)?) };
+        Ok(Prepared { work, wanted: Wanted::new(lead, 0, request) })
     }
 
-    pub(super) fn brought(job: Job, lead: Arc<Model>, missing: usize, request: &ModelInferRequest) -> Prepared {
-        Prepared::new(job, lead, false, missing, request)
-    }
-
-    fn new(job: Job, lead: Arc<Model>, is_looked_up: bool, missing: usize, request: &ModelInferRequest) -> Prepared {
-        let narrow = job.models().all(|model| model.score_element() == Element::Float) && lead.score_element() == Element::Float;
-        let (id, outputs, typed) = (request.id.clone(), request.outputs.len().max(1), is_set(&request.parameters, TYPED_OUTPUTS));
-        Prepared { job, wanted: Wanted { lead, narrow, is_looked_up, missing, id, outputs, typed } }
-    }
-
-    pub(super) fn split(self) -> (Job, Wanted) {
-        (self.job, self.wanted)
+    /// Rows that were brought, in pieces.
+    pub(super) fn brought(mut matrices: Vec<Matrix>, began: Instant, lead: Arc<Model>, request: &ModelInferRequest) -> Prepared {
+        let wanted = Wanted::new(lead.clone(), matrices.iter().map(Matrix::missing).sum(), request);
+        let work = match (matrices.pop(), matrices.is_empty()) {
+            (Some(only), true) => Work::Job(Job::brought(lead, only, began)),
+            (last, _) => {
+                let mut jobs: Vec<Job> = matrices.into_iter().chain(last).map(|matrix| Job::brought(lead.clone(), matrix, began)).collect();
+                jobs.iter_mut().skip(1).for_each(Job::go_on);
+                Work::Jobs(jobs)
+            }
+        };
+        Prepared { work, wanted }
     }
 }
 
 impl Wanted {
+    fn new(lead: Arc<Model>, missing: usize, request: &ModelInferRequest) -> Wanted {
+        let (id, outputs, typed) = (request.id.clone(), request.outputs.len().max(1), is_set(&request.parameters, TYPED_OUTPUTS));
+        Wanted { lead, missing, id, outputs, typed }
+    }
+
     /// The answer, once the models have run.
-    pub(super) fn answer(self, job: Job, run: Run) -> Answer {
-        let mut parameters = BTreeMap::new();
-        if self.is_looked_up {
-            let response = job.finish(run);
-            let version = response.rows.first().map_or(self.lead.version(), |row| row.model_version).to_string();
-            say(&mut parameters, &response.rows);
-            let scores = response.rows.iter().map(|row| row.score).collect();
-            return Answer { wanted: self, version, parameters, scores };
+    pub(super) fn of_job(self, job: Job, run: Run) -> Answer {
+        match job.is_brought() {
+            true => self.of_scores(job.into_scores()),
+            false => self.of_rows(&job.finish(run).rows),
         }
+    }
+
+    /// To brought rows.
+    pub(super) fn of_scores(self, scores: Vec<f64>) -> Answer {
+        let mut parameters = BTreeMap::new();
         if self.missing > 0 {
             parameters.insert("missing".to_owned(), int(self.missing as i64));
         }
-        Answer { version: self.lead.version().to_string(), wanted: self, parameters, scores: job.into_scores() }
+        let narrow = is_narrow(&self.lead);
+        Answer { version: self.lead.version(), wanted: self, narrow, parameters, scores }
     }
+
+    /// To rows that were looked up.
+    pub(super) fn of_rows(self, rows: &[v1::ScoreRow]) -> Answer {
+        let mut parameters = BTreeMap::new();
+        say(&mut parameters, rows);
+        let scores: Vec<f64> = rows.iter().map(|row| row.score).collect();
+        // A canary may have scored some of the rows, and its scores be wider than those of the version that was named.
+        let narrow = is_narrow(&self.lead) && scores.iter().all(|score| f64::from(*score as f32) == *score);
+        Answer { version: rows.first().map_or(self.lead.version(), |row| row.model_version), wanted: self, narrow, parameters, scores }
+    }
+}
+
+/// 32 bits hold the scores.
+fn is_narrow(model: &Model) -> bool {
+    model.score_element() == Element::Float
 }
 
 /// What a caller should know of the features.
@@ -123,7 +165,7 @@ impl Answer {
         };
         ModelInferResponse {
             model_name: self.wanted.lead.name().to_owned(),
-            model_version: self.version,
+            model_version: self.version.to_string(),
             id: self.wanted.id,
             parameters: self.parameters,
             outputs: vec![output; self.wanted.outputs],
@@ -131,8 +173,28 @@ impl Answer {
         }
     }
 
+    pub(super) fn model(&self) -> &str {
+        self.wanted.lead.name()
+    }
+
+    pub(super) fn version(&self) -> u64 {
+        self.version
+    }
+
+    pub(super) fn id(&self) -> &str {
+        &self.wanted.id
+    }
+
+    pub(super) fn parameters(&self) -> &BTreeMap<String, InferParameter> {
+        &self.parameters
+    }
+
+    pub(super) fn scores(&self) -> &[f64] {
+        &self.scores
+    }
+
     pub(super) fn datatype(&self) -> Datatype {
-        if self.wanted.narrow { Datatype::Fp32 } else { Datatype::Fp64 }
+        if self.narrow { Datatype::Fp32 } else { Datatype::Fp64 }
     }
 
     /// Little-endian.

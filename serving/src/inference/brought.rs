@@ -1,4 +1,4 @@
-//! The model's own tensors as rows of its inputs.
+//! The model's own tensors as rows of its inputs, in pieces that are scored in one turn each.
 
 use std::sync::Arc;
 
@@ -11,9 +11,10 @@ use super::error::TensorError;
 use super::tensor::Tensor;
 use crate::asked::MAX_ROWS;
 use crate::refusal::{Refusal, shown};
+use crate::score::ROWS_IN_A_TURN;
 
 /// Rows out of one matrix.
-pub(super) fn matrix(model: &Arc<Model>, tensor: &Tensor<'_>) -> Result<Matrix, Refusal> {
+pub(super) fn matrix(model: &Arc<Model>, tensor: &Tensor<'_>) -> Result<Vec<Matrix>, Refusal> {
     let width = model.signature().inputs.len();
     let rows = match *tensor.shape {
         [rows, columns] if columns as usize == width => rows as usize,
@@ -24,16 +25,14 @@ pub(super) fn matrix(model: &Arc<Model>, tensor: &Tensor<'_>) -> Result<Matrix, 
         return Err(tensor.datatype_error("FP32, or another number").into());
     }
     bounded(rows)?;
-    let mut matrix = model.matrix();
-    for row in 0..rows {
+    pieces(model, rows, |matrix, row| {
         let pushed = matrix.push(|input| tensor.value(row * width + input));
-        pushed.map_err(|error| Refusal::Input { error, field: format!("inputs[0], row {row}") })?;
-    }
-    Ok(matrix)
+        pushed.map_err(|error| Refusal::Input { error, field: format!("inputs[0], row {row}") })
+    })
 }
 
 /// Rows out of a tensor for each input; `order` has their positions.
-pub(super) fn columns(model: &Arc<Model>, tensors: &[Tensor<'_>], order: &[usize]) -> Result<Matrix, Refusal> {
+pub(super) fn columns(model: &Arc<Model>, tensors: &[Tensor<'_>], order: &[usize]) -> Result<Vec<Matrix>, Refusal> {
     let signature = model.signature();
     let rows = rows(tensors)?;
     for (input, at) in signature.inputs.iter().zip(order) {
@@ -42,15 +41,27 @@ pub(super) fn columns(model: &Arc<Model>, tensors: &[Tensor<'_>], order: &[usize
             return Err(tensor.datatype_error(Datatype::from(input.element).name()).into());
         }
     }
-    let mut matrix = model.matrix();
-    for row in 0..rows {
+    pieces(model, rows, |matrix, row| {
         let pushed = matrix.push(|input| tensors[order[input]].value(row));
         pushed.map_err(|error| {
             let field = format!("{}, row {row}", field(&error, model, tensors, order));
             Refusal::Input { error, field }
-        })?;
-    }
-    Ok(matrix)
+        })
+    })
+}
+
+/// All rows; of none at all, one empty piece.
+fn pieces(
+    model: &Arc<Model>,
+    rows: usize,
+    mut push: impl FnMut(&mut Matrix, usize) -> Result<usize, Refusal>,
+) -> Result<Vec<Matrix>, Refusal> {
+    let piece = |from: usize| {
+        let mut matrix = model.matrix();
+        (from..rows.min(from + ROWS_IN_A_TURN)).try_for_each(|row| push(&mut matrix, row).map(|_| ()))?;
+        Ok(matrix)
+    };
+    (0..rows.max(1)).step_by(ROWS_IN_A_TURN).map(piece).collect()
 }
 
 /// The number of rows, which is that of every tensor.

@@ -61,7 +61,7 @@ impl GrpcInferenceService for Inference {
     }
 
     async fn model_infer(&self, request: Request<ModelInferRequest>) -> Result<Response<ModelInferResponse>, Status> {
-        Ok(Response::new(self.infer(request.get_ref())?))
+        Ok(Response::new(self.infer(request.get_ref()).await?))
     }
 
     type ModelStreamInferStream = Pin<Box<dyn Stream<Item = Result<ModelStreamInferResponse, Status>> + Send>>;
@@ -71,15 +71,18 @@ impl GrpcInferenceService for Inference {
         request: Request<Streaming<ModelInferRequest>>,
     ) -> Result<Response<Self::ModelStreamInferStream>, Status> {
         let inference = self.clone();
-        let answers = request.into_inner().map(move |request| {
-            let request = request?;
-            Ok(match inference.infer(&request) {
-                Ok(response) => ModelStreamInferResponse { error_message: String::new(), infer_response: Some(response) },
-                Err(refusal) => {
-                    let response = ModelInferResponse { id: request.id, ..ModelInferResponse::default() };
-                    ModelStreamInferResponse { error_message: refusal.to_string(), infer_response: Some(response) }
-                }
-            })
+        let answers = request.into_inner().then(move |request| {
+            let inference = inference.clone();
+            async move {
+                let request = request?;
+                Ok(match inference.infer(&request).await {
+                    Ok(response) => ModelStreamInferResponse { error_message: String::new(), infer_response: Some(response) },
+                    Err(status) => {
+                        let response = ModelInferResponse { id: request.id, ..ModelInferResponse::default() };
+                        ModelStreamInferResponse { error_message: status.message().to_owned(), infer_response: Some(response) }
+                    }
+                })
+            }
         });
         Ok(Response::new(Box::pin(answers)))
     }

@@ -1,4 +1,4 @@
-//! Inferences on the short way: those of a turn are scored together, one run for each model.
+//! Inferences on the short way: those of a turn are scored together, one run for each model. Many rows leave others their turn.
 
 use std::sync::Arc;
 
@@ -9,20 +9,25 @@ use prost::Message;
 use tokio::sync::oneshot;
 use tonic::Status;
 
-use super::answer::{Answer, Prepared, Wanted};
+use super::answer::{Answer, Prepared, Wanted, Work};
 use super::error::TensorError;
 use super::{Inference, Refusal};
 use crate::score::job::{Job, run_models};
 use crate::server::{Framed, Outcome, UnaryMethod};
 
-/// Calls that wait for the end of their turn.
-type Waiting = Vec<(Prepared, oneshot::Sender<Result<Framed, Status>>)>;
+/// A call that waits for the end of its turn.
+struct Waiting {
+    job: Job,
+    wanted: Wanted,
+    answer: oneshot::Sender<Result<Framed, Status>>,
+}
 
 /// `ModelInfer`.
 pub(super) struct Infer {
     inference: Inference,
     max_request_bytes: usize,
-    waiting: Mutex<Waiting>,
+    /// The calls of this turn.
+    waiting: Mutex<Vec<Waiting>>,
 }
 
 impl Infer {
@@ -41,46 +46,44 @@ impl UnaryMethod for Infer {
             Ok(request) => request,
             Err(error) => return Outcome::Now(Err(Status::internal(format!("the message cannot be decoded: {error}")))),
         };
-        if !in_turn {
-            return Outcome::Now(self.inference.infer(&request).map(|response| framed(&response)).map_err(Status::from));
-        }
-        let prepared = match self.inference.prepare_message(&request) {
-            Ok(prepared) => prepared,
+        let (job, wanted) = match self.inference.prepare_message(&request) {
+            Ok(Prepared { work: Work::Job(job), wanted }) => (job, wanted),
+            Ok(many) => return Outcome::Later(Box::pin(async move { self.inference.run(many).await.map(framed) })),
             Err(refusal) => return Outcome::Now(Err(refusal.into())),
         };
+        if !in_turn {
+            return Outcome::Now(run_alone(job, wanted).map(framed));
+        }
         let (answer, answered) = oneshot::channel();
-        self.waiting.lock().push((prepared, answer));
+        self.waiting.lock().push(Waiting { job, wanted, answer });
         let broken = || Err(Status::internal("the model's run broke off"));
         Outcome::Later(Box::pin(async move { answered.await.unwrap_or_else(|_| broken()) }))
     }
 
+    /// Each is answered for itself: a row that a model has no score for fails its own call only.
     fn end_turn(&self) {
         let waiting = std::mem::take(&mut *self.waiting.lock());
         if waiting.is_empty() {
             return;
         }
-        let (prepared, answers): (Vec<Prepared>, Vec<_>) = waiting.into_iter().unzip();
-        for (done, answer) in run_together(prepared).zip(answers) {
-            let done = done.map(|answer| framed(&answer.into_response())).map_err(Status::from);
+        let (mut jobs, answers): (Vec<Job>, Vec<_>) =
+            waiting.into_iter().map(|waiting| (waiting.job, (waiting.wanted, waiting.answer))).unzip();
+        let (run, failed) = run_models(&mut jobs);
+        for ((job, (wanted, answer)), failed) in jobs.into_iter().zip(answers).zip(failed) {
+            let done = match failed {
+                None => Ok(framed(wanted.of_job(job, run))),
+                Some(error) => Err(Refusal::Score(error).into()),
+            };
             let _ = answer.send(done); // a caller that has gone needs none
         }
     }
 }
 
-fn framed(response: &ModelInferResponse) -> Framed {
+fn framed(answer: Answer) -> Framed {
+    let response = answer.into_response();
     let mut framed = Framed::with_capacity(response.encoded_len());
     response.encode_raw(framed.message());
     framed
-}
-
-/// Each is answered for itself: a row that a model has no score for fails its own request only.
-fn run_together(prepared: Vec<Prepared>) -> impl Iterator<Item = Result<Answer, Refusal>> {
-    let (mut jobs, wanted): (Vec<Job>, Vec<Wanted>) = prepared.into_iter().map(Prepared::split).unzip();
-    let (run, failed) = run_models(&mut jobs);
-    jobs.into_iter().zip(wanted).zip(failed).map(move |((job, wanted), failed)| match failed {
-        None => Ok(wanted.answer(job, run)),
-        Some(error) => Err(Refusal::Score(error)),
-    })
 }
 
 impl Inference {
@@ -94,19 +97,41 @@ impl Inference {
     }
 
     /// Answers a request by itself.
-    pub(super) fn infer(&self, request: &ModelInferRequest) -> Result<ModelInferResponse, Refusal> {
-        self.run(self.prepare_message(request)?).map(Answer::into_response)
+    pub(super) async fn infer(&self, request: &ModelInferRequest) -> Result<ModelInferResponse, Status> {
+        let prepared = self.prepare_message(request)?;
+        self.run(prepared).await.map(Answer::into_response)
     }
 
-    /// Scores by themselves.
-    pub(super) fn run(&self, prepared: Prepared) -> Result<Answer, Refusal> {
-        let (job, wanted) = prepared.split();
-        let mut jobs = [job];
-        let (run, failed) = run_models(&mut jobs);
-        let [job] = jobs;
-        match failed.into_iter().flatten().next() {
-            None => Ok(wanted.answer(job, run)),
-            Some(error) => Err(Refusal::Score(error)),
+    /// Scores by themselves; many rows in turns.
+    pub(super) async fn run(&self, prepared: Prepared) -> Result<Answer, Status> {
+        let Prepared { work, wanted } = prepared;
+        match (work, &self.scores) {
+            (Work::Job(job), _) => run_alone(job, wanted),
+            (Work::Jobs(jobs), _) => {
+                let mut scores = Vec::new();
+                for job in jobs {
+                    let mut piece = [job];
+                    let (_, failed) = run_models(&mut piece);
+                    if let Some(error) = failed.into_iter().flatten().next() {
+                        return Err(Refusal::Score(error).into());
+                    }
+                    scores.extend(piece.into_iter().flat_map(Job::into_scores));
+                    tokio::task::yield_now().await;
+                }
+                Ok(wanted.of_scores(scores))
+            }
+            (Work::Asked(asked), Some(scores)) => Ok(wanted.of_rows(&scores.score_in_turns(&asked).await?.rows)),
+            (Work::Asked(asked), None) => Err(super::unknown(&asked.model).into()),
         }
+    }
+}
+
+fn run_alone(job: Job, wanted: Wanted) -> Result<Answer, Status> {
+    let mut jobs = [job];
+    let (run, failed) = run_models(&mut jobs);
+    let [job] = jobs;
+    match failed.into_iter().flatten().next() {
+        None => Ok(wanted.of_job(job, run)),
+        Some(error) => Err(Refusal::Score(error).into()),
     }
 }

@@ -25,6 +25,8 @@ pub(crate) struct Job {
     beside: Vec<BesidePart>,
     /// For each row of the response, its part.
     part_of_row: Vec<usize>,
+    /// Whether these are further rows of a call that another job has begun.
+    goes_on: bool,
     began: Instant,
     ready: Instant,
 }
@@ -73,9 +75,20 @@ impl Job {
             parts: Vec::new(),
             beside: Vec::new(),
             part_of_row: Vec::new(),
+            goes_on: false,
             began,
             ready: began,
         }
+    }
+
+    /// These are further rows of a call.
+    pub(crate) fn go_on(&mut self) {
+        self.goes_on = true;
+    }
+
+    /// Whether its rows were brought by the caller.
+    pub(crate) fn is_brought(&self) -> bool {
+        self.part_of_row.is_empty() && !self.parts.is_empty()
     }
 
     /// The models that score its rows.
@@ -194,7 +207,7 @@ fn count(model: &Arc<Model>, jobs: &[Job], failed: &[Option<ScoreError>], run: R
             None => (&mut calls.succeeded, &mut calls.succeeded_time),
             Some(_) => (&mut calls.failed, &mut calls.failed_time),
         };
-        *count += 1;
+        *count += u64::from(!job.goes_on);
         *time += run.ended - job.began;
         calls.input_time += job.ready - job.began;
         calls.queue_time += run.began.saturating_duration_since(job.ready);

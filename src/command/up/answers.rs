@@ -71,8 +71,9 @@ impl Answers {
         // Counters that are kept elsewhere come here, each with its entry in the catalog of metrics.
         let counters = self.log.iter().flat_map(|log| log.counters()).collect();
         let metrics = Metrics::new(self.store.clone(), self.models.clone(), counts.clone(), counters);
+        let inference = Inference::new(scores.clone(), self.admin, self.leaving.clone());
         let calls =
             JsonCalls::new(Features::new(self.store.clone()), scores, counts).map_err(|status| Failure::failed(status.message()))?;
-        Ok(vec![Arc::new(health), Arc::new(metrics), Arc::new(calls)])
+        Ok(vec![Arc::new(health), Arc::new(metrics), Arc::new(calls), Arc::new(inference)])
     }
 }
