@@ -69,7 +69,7 @@ fn features(service: &str) -> v1::GetFeaturesRequest {
 #[tokio::test]
 async fn numbers_and_names_are_right_after_traffic() {
     let home = tempfile::tempdir().expect("a directory");
-    let Some((running, models)) = server_with(home.path(), &HTTP) else { return };
+    let Some((running, models)) = server_with(home.path(), &[&HTTP[..], &["--log-predictions", "all"]].concat()) else { return };
     let (grpc, http) = (running.address.clone(), running.http.clone());
 
     // Events: two accepted, then one that is late for every view, one twice, one broken.
