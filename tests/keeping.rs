@@ -49,6 +49,18 @@ fn checkpoints_and_commits_do_not_wait_for_each_other() {
     assert_eq!((tally.accepted, tally.late), (1, LATE as u64));
 }
 
+/// A process that is killed while it makes the store leaves a file that is none.
+#[test]
+fn a_store_that_was_killed_in_the_making_is_made_again() {
+    let home = tempfile::tempdir().expect("a directory");
+    std::fs::write(home.path().join("floodmark.redb.new"), [0; 4096]).expect("half a store");
+    let definitions = Arc::new(Definitions::parse("definitions.yaml", DEFINITIONS).expect("definitions"));
+    for _ in 0..2 {
+        Store::open(home.path(), definitions.clone(), DEFINITIONS, Settings::default()).expect("a store");
+    }
+    assert!(!home.path().join("floodmark.redb.new").exists());
+}
+
 #[test]
 fn retention_forgets_exactly_what_may_not_be_asked() {
     let (home, other) = (tempfile::tempdir().expect("a directory"), tempfile::tempdir().expect("a directory"));

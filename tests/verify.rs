@@ -210,6 +210,31 @@ async fn what_is_scored_while_events_come_scores_again() {
     assert!(report["since"]["changed"].as_i64() > Some(0) && report["since"]["changed"].as_i64() < Some(CALLS), "{report}");
 }
 
+/// A request of so many rows that others have their turn in between, and events that are scored as they come.
+#[tokio::test]
+async fn long_requests_and_streams_score_again() {
+    let home = tempfile::tempdir().expect("a directory");
+    let Some(models) = repository(home.path()) else { return };
+    let store = home.path().join("store");
+    let options = ["--models", models.to_str().expect("text"), "--log-predictions", "all", "--score", "transactions=fraud"];
+    let running = start_with(&store, &options);
+    let client = ScoreServiceClient::connect(running.address.clone()).await.expect("a server");
+    push(&running.address, vec![request(1, (0..30).map(|n| transaction(n, n, Some(n as f64))).collect())]).await;
+    let rows = (0..150).map(|n| by_keys(7, n as f64, 0).rows.remove(0)).collect();
+    let answer = score(&client, v1::ScoreRequest { rows, ..by_keys(7, 0.0, 20) }).await.expect("scores");
+    // The second of these is late, and no view takes it: it has no score.
+    let more = vec![transaction(30, 60 * 24 * 60, Some(1.0)), transaction(31, 1, Some(1.0)), transaction(32, 60 * 24 * 60, Some(2.0))];
+    push(&running.address, vec![request(2, more)]).await;
+    stop(running).await;
+    let logged = lines(of_store("predictions", &store, None), 0).await;
+    let expected: Vec<f64> = answer.rows.iter().map(|row| printed(row.score)).collect();
+    assert_eq!(logged.iter().map(score_of).collect::<Vec<_>>(), expected);
+    let events = lines(of_store("scores", &store, None), 0).await.len();
+    assert_eq!(events, 32, "one for each accepted event");
+    let report = lines(of_store("verify", &store, Some(&models)), 0).await.remove(0);
+    assert_eq!((&report["records"], &report["equal"]), (&(150 + events).into(), &(150 + events).into()), "{report}");
+}
+
 #[tokio::test]
 async fn kill_9_loses_no_more_of_the_log_than_its_tail() {
     let home = tempfile::tempdir().expect("a directory");

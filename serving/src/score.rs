@@ -139,6 +139,10 @@ impl Scores {
             let binding = self.bindings.lock().of(beside, asked.plan);
             job.push_beside(&self.models, model, beside, |input| binding.input(input, answer, fields));
         }
+        if let Some(log) = &self.log {
+            let (request, now, columns_id, place) = (begun.request, begun.now, asked.plan.columns_id, job.response.rows.len());
+            log.take(&Seen { request, at, place, keys, as_of, now, columns_id, answer }, &mut job.logged);
+        }
         let with_features = begun.request.include_features;
         let features = if with_features { answer.cells.iter().map(|c| from_value(c.value.clone())).collect() } else { Vec::new() };
         job.response.rows.push(v1::ScoreRow {
@@ -151,10 +155,6 @@ impl Scores {
             features,
             ..v1::ScoreRow::default()
         });
-        if let Some(log) = &self.log {
-            let (request, now, columns_id) = (begun.request, begun.now, asked.plan.columns_id);
-            log.take(&Seen { request, at, keys, as_of, now, columns_id, answer }, &mut job.logged);
-        }
         Ok(())
     }
 

@@ -27,6 +27,8 @@ use crate::{Settings, Store, Syncs, Writer};
 
 /// The engine's file in a store's directory.
 const FILE: &str = "floodmark.redb";
+/// Where it is made.
+const NEW_FILE: &str = "floodmark.redb.new";
 
 impl Store {
     /// Opens the store in a directory, or makes one there. `text` is the definition file that `definitions` was proven from.
@@ -207,7 +209,33 @@ impl Store {
 }
 
 fn open_database(directory: &Path, cache: usize) -> Result<Database, OpenError> {
-    Database::builder().set_cache_size(cache).create(directory.join(FILE)).map_err(|error| match error {
+    let path = directory.join(FILE);
+    if !path.exists() {
+        make_database(directory, &path)?;
+    }
+    create(directory, &path, cache)
+}
+
+/// Makes an empty database beside its place and moves it there: whoever is killed in between leaves nothing that is taken for a store.
+fn make_database(directory: &Path, path: &Path) -> Result<(), OpenError> {
+    let new = directory.join(NEW_FILE);
+    match create(directory, &new, 1 << 20) {
+        // Somebody was killed here.
+        Err(OpenError::Store(_)) if new.exists() => {
+            std::fs::remove_file(&new).map_err(|source| StoreError::Directory { path: new.clone(), source })?;
+            drop(create(directory, &new, 1 << 20)?);
+        }
+        made => drop(made?),
+    }
+    let moved = std::fs::rename(&new, path).and_then(|()| std::fs::File::open(directory)?.sync_all());
+    match moved {
+        Err(source) if !path.exists() => Err(StoreError::Directory { path: path.to_owned(), source }.into()),
+        _ => Ok(()), // another process may have been quicker
+    }
+}
+
+fn create(directory: &Path, path: &Path, cache: usize) -> Result<Database, OpenError> {
+    Database::builder().set_cache_size(cache).create(path).map_err(|error| match error {
         redb::DatabaseError::DatabaseAlreadyOpen => OpenError::InUse(directory.to_owned()),
         other => OpenError::Store(engine(other)),
     })

@@ -21,6 +21,7 @@ use prost::Message;
 
 pub use self::writer::LogWriter;
 use self::writer::Order;
+use crate::metrics::catalog::{self, Metric};
 use crate::wire::from_value;
 
 /// Rows that wait for the writer.
@@ -106,11 +107,11 @@ pub struct LogCounts {
 
 #[derive(Debug, Default)]
 struct Counters {
-    written: AtomicU64,
-    dropped: AtomicU64,
-    failed: AtomicU64,
-    lost: AtomicU64,
-    removed: AtomicU64,
+    written: Arc<AtomicU64>,
+    dropped: Arc<AtomicU64>,
+    failed: Arc<AtomicU64>,
+    lost: Arc<AtomicU64>,
+    removed: Arc<AtomicU64>,
     /// Bytes in the queue.
     queued: AtomicUsize,
 }
@@ -126,8 +127,10 @@ pub struct Log {
 /// A row as it is scored, before its score is known.
 pub(super) struct Seen<'a> {
     pub(super) request: &'a v1::ScoreRequest,
-    /// Position of the row.
+    /// Position of the row in the request.
     pub(super) at: usize,
+    /// And in the response: of a long request, that is the response to a part of it.
+    pub(super) place: usize,
     pub(super) keys: &'a [ValueRef<'a>],
     pub(super) as_of: Time,
     pub(super) now: Time,
@@ -149,7 +152,8 @@ struct Taken {
 }
 
 struct TakenRow {
-    at: usize,
+    /// Position in the response.
+    place: usize,
     row: v1::EntityRow,
     features: Vec<Value>,
     /// One for each feature, if some are provisional and some are not.
@@ -182,6 +186,18 @@ impl Log {
         LogCounts { written, dropped, failed, lost, removed }
     }
 
+    /// The same for Prometheus.
+    pub fn counters(&self) -> Vec<(&'static Metric, Arc<AtomicU64>)> {
+        let Counters { written, dropped, failed, lost, removed, .. } = &*self.counters;
+        vec![
+            (&catalog::PREDICTIONS_LOGGED, written.clone()),
+            (&catalog::PREDICTIONS_DROPPED, dropped.clone()),
+            (&catalog::PREDICTIONS_FAILED, failed.clone()),
+            (&catalog::PREDICTIONS_LOST, lost.clone()),
+            (&catalog::PREDICTIONS_REMOVED, removed.clone()),
+        ]
+    }
+
     /// Copies a row if it is one of the share.
     pub(super) fn take(self: &Arc<Log>, seen: &Seen<'_>, into: &mut Logged) {
         if seen.request.version.is_some() || !self.share.holds(seen.keys, seen.as_of) {
@@ -198,7 +214,7 @@ impl Log {
         let provisional = cells.iter().filter(|cell| cell.provisional).count();
         let mixed = provisional > 0 && provisional < cells.len();
         taken.rows.push(TakenRow {
-            at: seen.at,
+            place: seen.place,
             row: seen.request.rows[seen.at].clone(),
             features: cells.iter().map(|cell| cell.value.clone()).collect(),
             provisional: if mixed { cells.iter().map(|cell: &Cell| cell.provisional).collect() } else { Vec::new() },
@@ -220,9 +236,10 @@ impl Logged {
     pub(super) fn scored(self, response: &v1::ScoreResponse) {
         let Some(Taken { log, request, now, columns_id, rows }) = self.0 else { return };
         let fixed = request.encoded_len();
-        for TakenRow { at, row, features, provisional } in rows {
+        for TakenRow { place, row, features, provisional } in rows {
+            let Some(scored) = response.rows.get(place) else { continue }; // each row that was taken is in the response
             let bytes = size_of::<Entry>() + fixed + row.encoded_len() + features.iter().map(weight).sum::<usize>();
-            let (request, score) = (request.clone(), without_features(&response.rows[at]));
+            let (request, score) = (request.clone(), without_features(scored));
             log.offer(Entry { request, row, score, features, provisional, columns_id, at: now, bytes });
         }
     }

@@ -23,7 +23,16 @@ fn score(log: &Arc<Log>, request: &v1::ScoreRequest) {
     for at in 0..request.rows.len() {
         let keys = [ValueRef::Int(at as i64)];
         log.take(
-            &Seen { request, at, keys: &keys, as_of: Time::from_micros(5), now: Time::from_micros(9), columns_id: 3, answer: &answer },
+            &Seen {
+                request,
+                at,
+                place: at,
+                keys: &keys,
+                as_of: Time::from_micros(5),
+                now: Time::from_micros(9),
+                columns_id: 3,
+                answer: &answer,
+            },
             &mut logged,
         );
         response.rows.push(v1::ScoreRow { score: at as f64, model_version: 4, as_of_micros: 5, version: 77, ..Default::default() });
@@ -130,7 +139,7 @@ fn a_row_without_a_score_is_counted() {
     let (mut logged, asked, answer) = (Logged::default(), request(1), Answer::default());
     let keys = [ValueRef::Int(0)];
     log.take(
-        &Seen { request: &asked, at: 0, keys: &keys, as_of: Time::NONE, now: Time::NONE, columns_id: 0, answer: &answer },
+        &Seen { request: &asked, at: 0, place: 0, keys: &keys, as_of: Time::NONE, now: Time::NONE, columns_id: 0, answer: &answer },
         &mut logged,
     );
     logged.failed();
