@@ -1,5 +1,7 @@
 //! Requests in both forms, what they are answered, and why others are refused.
 
+#![allow(clippy::unwrap_used)] // in a test, a panic is the message
+
 use floodmark_proto::inference::grpc_inference_service_server::GrpcInferenceService;
 use floodmark_proto::inference::infer_parameter::ParameterChoice;
 use floodmark_proto::inference::model_infer_request::{InferInputTensor, InferRequestedOutputTensor};

@@ -1,5 +1,7 @@
 //! The protocol's paths, tensors in JSON and as bytes, and what goes wrong.
 
+#![allow(clippy::unwrap_used)] // in a test, a panic is the message
+
 use http::HeaderMap;
 use serde_json::{Value, json};
 use tokio::sync::watch;
