@@ -6,15 +6,20 @@ mod demo;
 mod get;
 mod late;
 mod models;
+mod predictions;
 mod rejects;
 mod replay;
 mod score;
+mod scores;
+mod scoring;
 mod training_set;
 mod up;
+mod verify;
 mod windows;
 
 use clap::Subcommand;
 
+pub(crate) use self::get::time;
 use crate::failure::Failure;
 
 /// What can be done.
@@ -38,8 +43,14 @@ pub(crate) enum Command {
     Models(models::Args),
     /// Adds features to a table of labels, each row as of its own time.
     TrainingSet(training_set::Args),
+    /// Prints what was scored and logged.
+    Predictions(predictions::Args),
+    /// Scores again what was logged and prints the differences.
+    Verify(verify::Args),
     /// Prints the events that missed final values.
     Late(late::Args),
+    /// Prints the scores of events that were scored as they came.
+    Scores(scores::Args),
     /// Prints the records that were refused.
     Rejects(rejects::Args),
     /// Prints the windows that have closed.
@@ -59,7 +70,10 @@ impl Command {
             Command::Score(args) => score::run(&args, json),
             Command::Models(args) => models::run(&args, json),
             Command::TrainingSet(args) => training_set::run(&args, json),
+            Command::Predictions(args) => predictions::run(&args, json),
+            Command::Verify(args) => verify::run(&args, json),
             Command::Late(args) => late::run(&args, json),
+            Command::Scores(args) => scores::run(&args, json),
             Command::Rejects(args) => rejects::run(&args, json),
             Command::Windows(args) => windows::run(&args, json),
         }

@@ -4,6 +4,7 @@
 
 mod command;
 mod failure;
+mod logged;
 mod output;
 mod progress;
 mod simulator;

@@ -62,6 +62,14 @@ pub(crate) fn open(directory: &Path, defined: &Defined, settings: Settings) -> R
     store.map(Arc::new).map_err(|error| Failure::open(&error))
 }
 
+/// The source of that name.
+pub(crate) fn source_named(definitions: &Definitions, name: &str) -> Result<usize, Failure> {
+    definitions.source(name).map(|(at, _)| at).ok_or_else(|| {
+        let known: Vec<&str> = definitions.sources.iter().map(|s| s.name.as_str()).collect();
+        Failure::usage(format!("no source has this name. source={name} known={}", known.join(",")))
+    })
+}
+
 /// Opens a store that is there, with other definitions than its own if they are given (services are free to change).
 pub(crate) fn open_existing(directory: &Path, definitions: Option<&Path>) -> Result<Arc<Store>, Failure> {
     let text = Store::definitions_of(directory).map_err(|error| Failure::open(&error))?;

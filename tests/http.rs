@@ -56,31 +56,37 @@ async fn features_are_the_same_bits_as_over_grpc() {
     let home = tempfile::tempdir().expect("a directory");
     let running = start_with(&home.path().join("store"), &HTTP);
     events(&running.address).await;
+    // Amounts of sixteen and seventeen digits, which a reader that is content with nearly the same would change.
+    let amounts: Vec<f64> = (0..50).map(|n| 57.16 + f64::from(n) / 7.0).collect();
+    let row = |amount: &f64| v1::EntityRow {
+        keys: vec![value(Kind::Int64Value(7)), value(Kind::Int64Value(9))],
+        request: vec![value(Kind::DoubleValue(*amount))],
+        ..Default::default()
+    };
     let asked = v1::GetFeaturesRequest {
         what: Some(v1::get_features_request::What::Service("fraud".to_owned())),
         key_names: vec!["customer_id".to_owned(), "terminal_id".to_owned()],
         request_names: vec!["amount".to_owned()],
-        rows: vec![v1::EntityRow {
-            keys: vec![value(Kind::Int64Value(7)), value(Kind::Int64Value(9))],
-            request: vec![value(Kind::DoubleValue(57.160_000_000_000_004))],
-            ..Default::default()
-        }],
+        rows: amounts.iter().map(row).collect(),
         as_of_micros: Some(START + 45 * MINUTE),
         ..Default::default()
     };
     let mut client = FeatureServiceClient::connect(running.address.clone()).await.expect("a server");
     let grpc = client.get_features(asked).await.expect("an answer").into_inner();
     // 64-bit integers as strings or as numbers, names as in JSON or as in the .proto: all are read.
-    let body = format!(
-        r#"{{"service": "fraud", "keyNames": ["customer_id", "terminal_id"], "request_names": ["amount"], "asOfMicros": "{}",
-            "rows": [{{"keys": [{{"int64Value": "7"}}, {{"int64_value": 9}}], "request": [{{"doubleValue": 57.160000000000004}}]}}]}}"#,
-        START + 45 * MINUTE
-    );
-    let (status, body) = call(&running.http, "POST", "/v1/features:get", &body);
-    let (http, row) = (json_of(&body), &grpc.rows[0]);
+    let row = |amount: &f64| json!({ "keys": [{ "int64Value": "7" }, { "int64_value": 9 }], "request": [{ "doubleValue": amount }] });
+    let asked = json!({
+        "service": "fraud", "keyNames": ["customer_id", "terminal_id"], "request_names": ["amount"],
+        "asOfMicros": (START + 45 * MINUTE).to_string(), "rows": amounts.iter().map(row).collect::<Vec<_>>(),
+    });
+    let (status, body) = call(&running.http, "POST", "/v1/features:get", &asked.to_string());
+    let http = json_of(&body);
     assert_eq!(status, 200, "{body}");
     assert_eq!(http["names"], json!(grpc.names));
-    assert_eq!(http["rows"][0]["values"], json!(row.values.iter().map(written).collect::<Vec<_>>()));
+    for (at, row) in grpc.rows.iter().enumerate() {
+        assert_eq!(http["rows"][at]["values"], json!(row.values.iter().map(written).collect::<Vec<_>>()), "row {at}");
+    }
+    let row = &grpc.rows[0];
     assert!(row.values.iter().any(|value| matches!(value.kind, Some(Kind::DoubleValue(x)) if x.fract() != 0.0)));
     assert_eq!(http["columnsId"], json!(grpc.columns_id.to_string()));
     assert_eq!(http["rows"][0]["watermarkMicros"], json!(row.watermark_micros.expect("events").to_string()));

@@ -355,23 +355,25 @@ fn check_reads(case: &Case, engine: &Engine, truth: &Truth, definitions: &std::s
             let empty = Timeline::default();
             let timeline = truth.timelines.get(&(at, read.key)).unwrap_or(&empty);
             let mut moment = Moment { t: read.t, version: read.version.unwrap_or(u64::MAX), corrected: read.corrected, own: None };
-            // An own event is one that came, on time or late, or one that never did.
+            // An own event is one that came, on time or late, or one that never did. What came is what counts, once it is known.
             let own = read.own.map(|(index, came, excluded)| {
-                let event = &events[index.index(events.len())].1;
+                let index = index.index(events.len());
+                let event = &events[index].1;
                 let id = if came { event.id } else { event.id + 1 };
-                let stored = timeline.events.iter().find(|e| (e.time, e.id) == (event.time.micros(), id));
-                let values = stored.map_or(&event.values, |e| &e.values).clone();
-                (Known { time: event.time.micros(), id, visible: event.time.micros(), version: 0, values }, excluded)
+                let given = &events[(index + 1) % events.len()].1.values;
+                let stored = timeline.events.iter().find(|e| (e.time, e.id) == (event.time.micros(), id) && e.version <= moment.version);
+                let values = stored.map_or(given, |e| &e.values).clone();
+                (Known { time: event.time.micros(), id, visible: event.time.micros(), version: 0, values }, given.clone(), excluded)
             });
-            if let Some((own, excluded)) = &own {
+            if let Some((own, _, excluded)) = &own {
                 moment.t = own.time;
                 moment.own = Some((own, *excluded));
             }
-            let own_event = own.as_ref().map(|(own, excluded)| OwnEvent {
+            let own_event = own.as_ref().map(|(own, given, excluded)| OwnEvent {
                 source: 0,
                 id: EventId::Int(own.id),
                 time: Time::from_micros(own.time),
-                fields: Some(own.values.clone()),
+                fields: Some(given.clone()),
                 exclude: *excluded,
             });
             let ask = Ask {

@@ -17,6 +17,8 @@ mod models_command;
 mod push;
 mod real_transactions;
 mod score;
+mod stream_scores;
 mod swaps;
 mod tidy;
+mod verify;
 mod window_cases;

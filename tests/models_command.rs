@@ -51,6 +51,14 @@ fn versions_come_are_labelled_and_go() {
     assert_eq!(states(&told(address, &["promote", "fraud", "1"])), [(1, "READY", json!(["stable"])), (2, "READY", json!([]))]);
     assert_eq!(states(&told(address, &["label", "fraud", "night", "2"]))[1].2, json!(["night"]));
 
+    assert_eq!(states(&told(address, &["label", "fraud", "canary", "2"]))[1].2, json!(["canary", "night"]));
+    let list = told(address, &["share", "fraud", "12.5"]);
+    assert_eq!((&list[0]["canary_percent"], &list[1]["canary_percent"]), (&Value::Null, &json!(12.5)));
+    let table = String::from_utf8(models(address, &[]).stdout).expect("text");
+    assert!(table.contains("canary:12.5%,night"), "{table}");
+    assert!(refused(address, &["share", "fraud", "101"]).1.contains("canary share is a number from 0 to 100"));
+    told(address, &["unlabel", "fraud", "canary"]);
+
     // What has a label stays, until it has none.
     let (code, told_why) = refused(address, &["unload", "fraud", "2"]);
     assert_eq!(code, Some(1));
@@ -102,7 +110,7 @@ fn a_service_with_its_columns_in_another_order_is_not_the_models() {
     }
     let home = tempfile::tempdir().expect("a directory");
     let (definitions, models) = (home.path().join("floodmark.yaml"), home.path().join("models"));
-    let example = fraud_definitions();
+    let example = std::fs::read_to_string(fraud_definitions()).expect("the example");
     assert!(example.contains("[customer_spend.*, terminal_risk.*]"));
     let turned = example.replace("[customer_spend.*, terminal_risk.*]", "[terminal_risk.*, customer_spend.*]");
     std::fs::write(&definitions, turned).expect("a file");

@@ -14,7 +14,7 @@ pub(crate) const START: i64 = 1_522_540_800_000_000;
 
 /// A server of the fraud example.
 pub(crate) struct Running {
-    child: Child,
+    pub(crate) child: Child,
     pub(crate) address: String,
     /// Of its HTTP port; empty without `--http`.
     pub(crate) http: String,
@@ -46,6 +46,14 @@ impl Running {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).expect("its status");
         let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("resident memory");
         line.trim().trim_end_matches(" kB").parse::<u64>().expect("a number") * 1024
+    }
+
+    /// Tells it to end, and waits until it has, in order.
+    pub(crate) async fn stop(mut self) {
+        self.terminate();
+        // Waiting must not stop this thread: its connections still have to answer the server's goodbye.
+        let ended = tokio::task::spawn_blocking(move || self.child.wait()).await.expect("a thread").expect("an end");
+        assert!(ended.success(), "it ends in order");
     }
 }
 
@@ -168,10 +176,7 @@ async fn acknowledged_events_are_there_once_and_for_good() {
     assert_eq!((late[0].accepted, late[0].late), (1, 1));
     assert_eq!(read(&running.address, 8).await.0, Kind::Int64Value(2), "as of a final time");
 
-    let told = Command::new("kill").args(["-TERM", &running.child.id().to_string()]).status().expect("kill");
-    // Waiting must not stop this thread: its connections still have to answer the server's goodbye.
-    let ended = tokio::task::spawn_blocking(move || running.child.wait()).await.expect("a thread").expect("an end");
-    assert!(told.success() && ended.success(), "it ends in order");
+    running.stop().await;
     let late = Command::new(env!("CARGO_BIN_EXE_floodmark")).args(["late", "--json", "--store"]).arg(&store).output().expect("late events");
     let lines: Vec<serde_json::Value> =
         String::from_utf8_lossy(&late.stdout).lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();

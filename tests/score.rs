@@ -12,18 +12,24 @@ use tonic::transport::Channel;
 
 use crate::push::{MINUTE, Running, START, push, request, start_with, transaction, value};
 
-/// A repository with version 1 of the example's model, and a server that scores with it; `None` without ONNX Runtime.
+/// A repository with version 1 of the example's model; `None` without ONNX Runtime.
+pub(crate) fn models(home: &Path) -> Option<PathBuf> {
+    if !has_onnxruntime() {
+        return None;
+    }
+    let models = home.join("models");
+    copy(&root().join("examples/fraud/models/fraud/1"), &models.join("fraud/1"));
+    Some(models)
+}
+
+/// And a server that scores with it.
 pub(crate) fn server(home: &Path) -> Option<(Running, PathBuf)> {
     server_with(home, &[])
 }
 
 /// The same with more options.
 pub(crate) fn server_with(home: &Path, more: &[&str]) -> Option<(Running, PathBuf)> {
-    if !has_onnxruntime() {
-        return None;
-    }
-    let models = home.join("models");
-    copy(&root().join("examples/fraud/models/fraud/1"), &models.join("fraud/1"));
+    let models = models(home)?;
     let running = start_with(&home.join("store"), &[&["--models", models.to_str().expect("text")], more].concat());
     Some((running, models))
 }
@@ -68,7 +74,7 @@ pub(crate) fn by_keys(customer: i64, amount: f64, minutes: i64) -> v1::ScoreRequ
 }
 
 /// The whole event, which says everything.
-fn by_event(id: i64, minutes: i64, amount: f64) -> v1::ScoreRequest {
+pub(crate) fn by_event(id: i64, minutes: i64, amount: f64) -> v1::ScoreRequest {
     let event = v1::OwnEvent { values: transaction(id, minutes, Some(amount)).values, ..Default::default() };
     let columns = request(0, Vec::new()).columns;
     v1::ScoreRequest {

@@ -267,14 +267,15 @@ impl<'a> Reader<'a> {
         let Some(own) = self.moment.own.filter(|own| own.event.time >= extent.from && own.event.time <= to) else {
             return self.visit(Range { from: extent.from, after: None, to, before: None }, cut, totals);
         };
-        // The stored copy of the own event is passed over, and it is counted once, whatever its visibility.
+        // The stored copy of the own event is passed over, and it is counted once, whatever its visibility. A copy that was committed
+        // later is not known yet: at that version the request's own fields counted.
         let (at, id) = (own.event.time, &own.event.id);
         self.visit(Range { from: extent.from, after: None, to: at, before: Some(id) }, cut, totals);
         if extent.to > at {
             self.visit(Range { from: at, after: Some(id), to, before: None }, cut, totals);
         }
         if !own.event.exclude {
-            let stored = self.timeline.find(at, id, self.layout);
+            let stored = self.timeline.find(at, id, self.layout).filter(|row| row.version() <= self.moment.version);
             if let Some(row) = stored.or(own.row) {
                 totals.rows(row.alone(), None);
             }

@@ -206,7 +206,7 @@ impl SweepPlan {
         }
         match own.row {
             _ if own.event.exclude => Some(()),
-            _ if stored => self.add(sums, |slot| totals.lifted(place, slot, self.slots.len())),
+            _ if stored && totals.knows(place) => self.add(sums, |slot| totals.lifted(place, slot, self.slots.len())),
             Some(row) => {
                 debug_assert_eq!(row.layout, layout);
                 for (slot, into) in self.slots.iter().zip(sums) {
@@ -273,6 +273,11 @@ impl Totals {
             }
             _ => None,
         }
+    }
+
+    /// Whether a row was there at the sweep's version.
+    fn knows(&self, row: usize) -> bool {
+        !self.exceptions.binary_search_by_key(&row, |e| e.row).is_ok_and(|at| self.exceptions[at].visible.is_none())
     }
 
     /// One row of one slot, whether or not it is in the running totals.

@@ -2,7 +2,7 @@
 //!
 //! Reading order: [`source`] (a file's events in arrival order), [`columns`] (rows become a batch), [`reject`] (why a record
 //! was not taken), [`payload`] (a record as text), [`router`] (a batch becomes routed events), [`replay`] and [`writer`] (files and
-//! producers through the pipeline), [`push`] (producers over gRPC).
+//! producers through the pipeline), [`scoring`] (accepted events to whoever scores them), [`push`] (producers over gRPC).
 
 pub mod clock;
 pub mod columns;
@@ -13,6 +13,7 @@ pub mod push;
 pub mod reject;
 pub mod replay;
 pub mod router;
+pub mod scoring;
 pub mod source;
 mod stages;
 pub mod writer;

@@ -12,6 +12,7 @@ use floodmark_features::engine::ViewCounts;
 use floodmark_store::{Store, StoreError, Tally};
 
 use crate::router::Router;
+use crate::scoring::{Scored, Scoring};
 use crate::source::{self, SourceBatch, SourceError};
 use crate::stages::{Routed, Stages};
 
@@ -92,13 +93,28 @@ struct Open {
 
 /// Takes files into a store, to their end, and writes a checkpoint. `watch` is told how far it has come.
 pub fn replay(store: &Arc<Store>, inputs: &[Input], watch: &mut dyn FnMut(&Progress)) -> Result<Summary, ReplayError> {
+    replay_scored(store, inputs, None, watch)
+}
+
+/// The same, with whoever scores the events of some sources; it ends when the last one is scored.
+pub fn replay_scored(
+    store: &Arc<Store>,
+    inputs: &[Input],
+    scoring: Option<Scoring>,
+    watch: &mut dyn FnMut(&Progress),
+) -> Result<Summary, ReplayError> {
     let began = Instant::now();
     let before = store.view_counts();
     let mut summary = Summary::default();
     let mut routers: Vec<(usize, Router)> = Vec::new();
     let mut open = open_all(store, inputs, &mut routers, &mut summary.already_taken)?;
+    if let Some(scoring) = &scoring {
+        routers = routers.into_iter().map(|(source, router)| (source, router.scored(scoring.sources.contains(&source)))).collect();
+    }
     let tally = Arc::new(Mutex::new(Tally::default()));
-    let stages = Stages::start(store, crate::clock::now);
+    // Nobody asks a replay to stop.
+    let (_, stopping) = tokio::sync::watch::channel(false);
+    let stages = Stages::start(store, crate::clock::now, Scored::new(scoring, stopping));
     let mut progress = Progress {
         rows_total: open.iter().map(|o| o.rows_total).sum(),
         bytes_total: open.iter().map(|o| o.bytes_total).sum(),

@@ -21,6 +21,7 @@ use floodmark_store::{Commit, RejectedRecord};
 
 use crate::payload::{bounded, payload_of};
 use crate::reject::{Reject, RejectReason};
+use crate::scoring::Rows;
 use crate::source::SourceBatch;
 
 /// Turns the records of one source into routed events.
@@ -33,6 +34,8 @@ pub struct Router {
     /// Sections of the plan that take this source's events.
     sections: Vec<usize>,
     emits: bool,
+    /// Whether its events are to be scored.
+    scored: bool,
     key: Vec<u8>,
 }
 
@@ -44,7 +47,12 @@ impl Router {
     pub fn new(plan: Arc<EnginePlan>, source: usize, partitions: usize, progress: SourceProgress) -> Router {
         let sections: Vec<usize> = (0..plan.sections.len()).filter(|at| plan.sections[*at].source == source).collect();
         let emits = sections.iter().any(|at| plan.sections[*at].emits);
-        Router { plan, source, partitions, progress, sections, emits, key: Vec::new() }
+        Router { plan, source, partitions, progress, sections, emits, scored: false, key: Vec::new() }
+    }
+
+    /// The same, and what it commits goes to whoever scores it as well.
+    pub fn scored(self, scored: bool) -> Router {
+        Router { scored, ..self }
     }
 
     /// Columns that must not be null: the keys of every entity that takes events of the source.
@@ -128,6 +136,7 @@ impl Router {
         let definition = &plan.definitions.sources[self.source];
         let Some(columns) = Columns::of(&batch.columns, definition) else { return };
         let latest = receipt + definition.max_future_skew;
+        let mut to_score = self.scored.then(|| Rows::new(definition, self.progress.next_sequence));
         for row in 0..batch.columns.num_rows() {
             let Some(offset) = batch.offsets.get(row) else { return };
             let time = columns.time(row);
@@ -158,7 +167,12 @@ impl Router {
             if self.progress.observe(partition, time) && self.emits {
                 commit.trail.push((sequence, self.progress.watermark()));
             }
+            if let Some(rows) = &mut to_score {
+                let made_id = columns.event_id.is_none().then_some(event.made_id);
+                rows.push(columns.all.iter().map(|column| column.value(row)), made_id);
+            }
         }
+        commit.to_score = to_score.and_then(Rows::finish);
     }
 }
 

@@ -13,6 +13,7 @@ use floodmark_store::{BatchReport, Store, StoreError};
 use tokio::sync::watch;
 
 use crate::router::Router;
+use crate::scoring::{Scored, Scoring};
 use crate::source::SourceBatch;
 use crate::stages::{Routed, Stages};
 
@@ -80,8 +81,9 @@ impl Handle {
         self.stopping.subscribe()
     }
 
-    /// Lets the writer finish what it has taken, write a checkpoint, and end.
+    /// Lets the writer finish what it has taken, write a checkpoint, and end. Events that no model can score yet wait in the store.
     pub fn close(&self) {
+        self.stop_taking();
         // A full queue is waited for; a writer that is gone needs no telling.
         let _ = self.queue.send(Order::Close);
     }
@@ -97,11 +99,12 @@ pub enum Submitted {
     Stopped,
 }
 
-/// Starts the writer of a store.
-pub fn spawn(store: Arc<Store>) -> (Handle, JoinHandle<Result<(), WriterError>>) {
+/// Starts the writer of a store, with whoever scores the events of some of its sources.
+pub fn spawn(store: Arc<Store>, scoring: Option<Scoring>) -> (Handle, JoinHandle<Result<(), WriterError>>) {
     let (queue, orders) = sync_channel(QUEUE);
     let handle = Handle { queue, store: store.clone(), stopping: Arc::new(watch::Sender::new(false)) };
-    (handle, std::thread::spawn(move || write(&store, &orders)))
+    let stopping = handle.stopping();
+    (handle, std::thread::spawn(move || write(&store, &orders, scoring, stopping)))
 }
 
 /// A router with the moment at which each of its partitions was last heard of.
@@ -110,13 +113,19 @@ struct Live {
     heard: HashMap<usize, Instant>,
 }
 
-fn write(store: &Arc<Store>, orders: &Receiver<Order>) -> Result<(), WriterError> {
-    let stages = Stages::start(store, crate::clock::now);
+fn write(
+    store: &Arc<Store>,
+    orders: &Receiver<Order>,
+    scoring: Option<Scoring>,
+    stopping: watch::Receiver<bool>,
+) -> Result<(), WriterError> {
+    let scored_sources = scoring.iter().flat_map(|scoring| scoring.sources.iter().copied()).collect::<Vec<_>>();
+    let stages = Stages::start(store, crate::clock::now, Scored::new(scoring, stopping));
     let mut live: HashMap<usize, Live> = HashMap::new();
     let mut probed = Instant::now();
     loop {
         let running = match orders.recv_timeout(IDLE_PROBE) {
-            Ok(Order::Take(submission)) => take(store, &mut live, &stages, *submission),
+            Ok(Order::Take(submission)) => take(store, &mut live, &stages, &scored_sources, *submission),
             Ok(Order::Close) | Err(RecvTimeoutError::Disconnected) => false,
             Err(RecvTimeoutError::Timeout) => true,
         };
@@ -135,10 +144,10 @@ fn write(store: &Arc<Store>, orders: &Receiver<Order>) -> Result<(), WriterError
     Ok(())
 }
 
-fn take(store: &Arc<Store>, live: &mut HashMap<usize, Live>, stages: &Stages, submission: Submission) -> bool {
+fn take(store: &Arc<Store>, live: &mut HashMap<usize, Live>, stages: &Stages, scored: &[usize], submission: Submission) -> bool {
     let Submission { source, partition, batch, done } = submission;
     let it = live.entry(source).or_insert_with(|| Live {
-        router: Router::new(store.plan().clone(), source, store.partitions(), store.progress(source)),
+        router: Router::new(store.plan().clone(), source, store.partitions(), store.progress(source)).scored(scored.contains(&source)),
         heard: HashMap::new(),
     });
     let partition = it.router.progress_mut().open(&partition);

@@ -3,7 +3,9 @@
 
 mod models;
 
-pub use models::{ModelState, ModelStatus};
+pub use models::{Difference, ModelState, ModelStatus};
+
+mod predictions;
 
 use std::time::Duration;
 
@@ -18,6 +20,7 @@ use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Request};
 use tonic_types::StatusExt;
 
+pub use self::predictions::Remote;
 use crate::refusal::{Hint, listed};
 use crate::wire::{from_value, to_answer, to_type};
 
@@ -80,6 +83,7 @@ pub struct Client {
     features: FeatureServiceClient<Channel>,
     scores: ScoreServiceClient<Channel>,
     models: ModelServiceClient<Channel>,
+    channel: Channel,
 }
 
 /// One row to score, as text.
@@ -162,7 +166,8 @@ impl Client {
         Ok(Client {
             features: FeatureServiceClient::new(channel.clone()),
             scores: ScoreServiceClient::new(channel.clone()),
-            models: ModelServiceClient::new(channel),
+            models: ModelServiceClient::new(channel.clone()),
+            channel,
         })
     }
 

@@ -4,6 +4,7 @@
 //! gRPC lane. What is answered is a list of [`Handler`]s that are asked in turn. Everything that a client could draw out has a bound
 //! in [`HttpSettings`].
 
+mod body;
 mod calls;
 mod connection;
 mod error;
@@ -46,6 +47,8 @@ pub struct HttpSettings {
     pub listen: SocketAddr,
     /// A request's body may have so many bytes; more are answered with 413.
     pub max_body_bytes: usize,
+    /// And all bodies that are held at the same time; where they have no room, a request is answered with 503.
+    pub max_bodies_bytes: usize,
     /// Connections at a time; a further one is answered with 503 and closed.
     pub max_connections: usize,
     /// The head of a request must have come so long after the connection opened, or after the answer before it: a connection that
@@ -75,6 +78,7 @@ impl HttpSettings {
         HttpSettings {
             listen,
             max_body_bytes: 4 << 20,
+            max_bodies_bytes: 256 << 20,
             max_connections: 1024,
             head_within: Duration::from_secs(30),
             body_within: Duration::from_secs(30),

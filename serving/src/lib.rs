@@ -11,6 +11,7 @@ pub mod inference;
 pub mod metrics;
 mod places;
 mod plan;
+pub mod predictions;
 mod refusal;
 pub mod score;
 pub mod server;
@@ -18,4 +19,5 @@ pub mod service;
 #[cfg(test)]
 mod testing;
 pub mod training;
+pub mod verify;
 mod wire;

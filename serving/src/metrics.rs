@@ -1,7 +1,8 @@
 //! Metrics for Prometheus, at `GET /metrics` in the text format 0.0.4. What each means is in [`catalog`], and from there in docs/metrics.md.
 //!
 //! What a thread counts for every call is in memory of its own ([`calls`]); what the store and the models know is read from them when
-//! somebody asks. So a call costs two looks at the clock and a few additions, and nothing is counted twice. A library that keeps
+//! somebody asks. So a call costs a look at the clock (and one more for each
+//! turn) and a few additions, and nothing is counted twice. A library that keeps
 //! every sample until the next scrape would cost more than a look-up.
 
 pub mod calls;

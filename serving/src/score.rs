@@ -5,7 +5,11 @@
 
 mod binding;
 pub(crate) mod job;
+pub mod log;
+pub mod record;
 mod service;
+pub mod stream;
+mod together;
 
 use std::cell::RefCell;
 use std::ops::Range;
@@ -31,6 +35,7 @@ use tonic::server::NamedService;
 
 use self::binding::Bindings;
 use self::job::{Job, run_together};
+use self::log::{Log, Seen};
 use crate::asked::{Asked, Spine};
 use crate::plan::{Plan, Plans};
 use crate::refusal::{Refusal, shown};
@@ -47,6 +52,7 @@ pub struct Scores {
     plans: Arc<Plans>,
     models: Arc<Registry>,
     bindings: Mutex<Bindings>,
+    log: Option<Arc<Log>>,
 }
 
 impl Scores {
@@ -57,7 +63,12 @@ impl Scores {
     /// Scores with these models.
     pub fn new(store: Arc<Store>, models: Arc<Registry>) -> Scores {
         let plans = Arc::new(Plans::new(store.definitions().clone()));
-        Scores { store, plans, models, bindings: Mutex::default() }
+        Scores { store, plans, models, bindings: Mutex::default(), log: None }
+    }
+
+    /// Logs a share of what is scored.
+    pub fn logged(self, log: Option<Arc<Log>>) -> Scores {
+        Scores { log, ..self }
     }
 
     /// Adds all that the services answer, scores on the short way. A request of more bytes is refused.
@@ -84,7 +95,7 @@ impl Scores {
 
     /// Looks up some rows of a request and makes them inputs.
     fn prepare(&self, begun: &Begun<'_>, rows: Range<usize>) -> Result<Job, Refusal> {
-        let mut job = Job::new(begun.request, rows.len(), Instant::now());
+        let mut job = Job::new(begun.request, begun.asked.plan.columns_id, rows.len(), Instant::now());
         if rows.start > 0 {
             job.go_on();
         }
@@ -140,6 +151,10 @@ impl Scores {
             features,
             ..v1::ScoreRow::default()
         });
+        if let Some(log) = &self.log {
+            let (request, now, columns_id) = (begun.request, begun.now, asked.plan.columns_id);
+            log.take(&Seen { request, at, keys, as_of, now, columns_id, answer }, &mut job.logged);
+        }
         Ok(())
     }
 

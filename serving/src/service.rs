@@ -70,7 +70,7 @@ impl Features {
     }
 
     /// The same where the rows are so few that others need not have their turn in between.
-    fn look_up_at_once(&self, request: &v1::GetFeaturesRequest) -> Result<Framed, Status> {
+    pub(crate) fn look_up_at_once(&self, request: &v1::GetFeaturesRequest) -> Result<Framed, Status> {
         let plan = planned(&self.plans, request)?;
         let asked = Asked::of(&plan, Spine::from(request))?;
         let mut response = Response::new(&plan, request.omit_names, request.rows.len());

@@ -96,7 +96,7 @@ fn tell(args: &Args, directory: &Path) -> Result<Report, Failure> {
     let store = open(directory, &defined, Settings::default())?;
     let mut replayed = Vec::new();
     for input in inputs {
-        replayed.push(replay::take(&store, &[input])?);
+        replayed.push(replay::take(&store, &[input], None)?);
     }
 
     let recount = Recount::of(&defined.definitions, world.arrivals());

@@ -169,7 +169,7 @@ fn print(out: &mut impl Write, row: &Row) -> io::Result<()> {
     Ok(())
 }
 
-pub(super) fn time(text: &str) -> Result<Time, String> {
+pub(crate) fn time(text: &str) -> Result<Time, String> {
     Time::parse(text).ok_or_else(|| "expected a time such as 2018-08-09T12:00:00Z".to_owned())
 }
 

@@ -4,7 +4,7 @@ use std::io::{self, Write};
 use std::time::Duration;
 
 use clap::Subcommand;
-use floodmark_serving::client::{Client, ClientError, ModelStatus};
+use floodmark_serving::client::{Client, ClientError, Difference, ModelStatus};
 use serde::Serialize;
 
 use crate::failure::Failure;
@@ -14,13 +14,17 @@ const EXAMPLE: &str = "EXAMPLES:
   floodmark models --address 127.0.0.1:7070
   floodmark models --address 127.0.0.1:7070 load fraud 2
   floodmark models --address 127.0.0.1:7070 promote fraud 2
+  floodmark models --address 127.0.0.1:7070 label fraud canary 3
+  floodmark models --address 127.0.0.1:7070 share fraud 5
   floodmark models --address 127.0.0.1:7070 retire fraud 1
 
-A version that is refused when it is loaded changes nothing: those that serve go on. The version labelled `stable` scores what names
-no version, and without that label the greatest; `canary` scores a share of the entities.";
+A version that is refused when it is loaded changes nothing: those that serve go on. The version labelled `stable` scores what
+names no version, and without that label the greatest; `canary` scores a share of the entities; `shadow` scores beside, unseen.";
 
 /// The label whose version scores what names no version.
 const STABLE: &str = "stable";
+/// The label whose version scores a share of the entities.
+const CANARY: &str = "canary";
 
 /// Whose models, and what to do.
 #[derive(Debug, clap::Args)]
@@ -58,6 +62,8 @@ enum Action {
     Unlabel { model: String, label: String },
     /// Makes a version the one that scores: the same as `label MODEL stable VERSION`.
     Promote { model: String, version: u64 },
+    /// Sets the share of the entities, from 0 to 100, that the version labelled `canary` scores.
+    Share { model: String, percent: f64 },
     /// The same as `unload`.
     Retire { model: String, version: u64 },
 }
@@ -75,6 +81,21 @@ struct Line<'a> {
     service: Option<&'a str>,
     inputs: &'a [String],
     reason: Option<&'a str>,
+    canary_percent: Option<f64>,
+    differences: Vec<DifferenceLine>,
+    retiring: u32,
+}
+
+/// What it made of the rows that another version answered.
+#[derive(Serialize)]
+struct DifferenceLine {
+    answered_version: u64,
+    rows: u64,
+    dropped: u64,
+    errors: u64,
+    mean: f64,
+    mean_abs: f64,
+    max_abs: f64,
 }
 
 pub(crate) fn run(args: &Args, json: bool) -> Result<(), Failure> {
@@ -104,6 +125,7 @@ async fn ask(args: &Args) -> Result<Vec<ModelStatus>, ClientError> {
         }
         Some(Action::Label { model, label, version }) => client.label_model(model, label, Some(*version), within).await,
         Some(Action::Unlabel { model, label }) => client.label_model(model, label, None, within).await,
+        Some(Action::Share { model, percent }) => client.set_canary_share(model, *percent, within).await,
         Some(Action::Promote { model, version }) => client.label_model(model, STABLE, Some(*version), within).await,
     }
 }
@@ -120,10 +142,18 @@ fn line(status: &ModelStatus) -> Line<'_> {
         service: status.service.as_deref(),
         inputs: &status.inputs,
         reason: status.reason.as_deref(),
+        canary_percent: status.canary_percent,
+        differences: status.differences.iter().map(|difference| difference_line(*difference)).collect(),
+        retiring: status.retiring,
     }
 }
 
-/// A table: numbers to the right, the reason, which may be long, last.
+fn difference_line(difference: Difference) -> DifferenceLine {
+    let Difference { answered_version, rows, dropped, errors, mean, mean_abs, max_abs } = difference;
+    DifferenceLine { answered_version, rows, dropped, errors, mean, mean_abs, max_abs }
+}
+
+/// A table: numbers to the right, the reason, which may be long, last. Below it, what versions made of rows that others answered.
 fn print(out: &mut impl Write, models: &[ModelStatus]) -> io::Result<()> {
     if models.is_empty() {
         return writeln!(out, "No model was ever asked for: `load MODEL` takes one from the server's repository.");
@@ -137,6 +167,13 @@ fn print(out: &mut impl Write, models: &[ModelStatus]) -> io::Result<()> {
         let row = format!("{model:<m$}  {version:>v$}  {labels:<l$}  {state:<s$}  {runs:>r$}  {errors:>e$}  {time:>t$}  {reason}");
         writeln!(out, "{}", row.trim_end())?;
     }
+    for status in models {
+        for Difference { answered_version, rows, dropped, errors, mean, mean_abs, max_abs } in &status.differences {
+            let ModelStatus { model, version, .. } = status;
+            write!(out, "{model} {version} beside {answered_version}: {rows} rows, its score less the answer {mean:+.6} in the mean, ")?;
+            writeln!(out, "{mean_abs:.6} the mean size, {max_abs:.6} the greatest; {errors} errors, {dropped} not compared")?;
+        }
+    }
     Ok(())
 }
 
@@ -144,11 +181,19 @@ fn cells(status: &ModelStatus) -> [String; 8] {
     [
         status.model.clone(),
         status.version.to_string(),
-        status.labels.join(","),
+        status.labels.iter().map(|label| labelled(label, status.canary_percent)).collect::<Vec<_>>().join(","),
         status.state.to_string(),
         status.runs.to_string(),
         status.errors.to_string(),
         status.run_time.map_or_else(String::new, |time| format!("{:.1} us", time.as_secs_f64() * 1e6)),
         status.reason.clone().unwrap_or_default(),
     ]
+}
+
+/// The canary's label has its share: `canary:5%`.
+fn labelled(label: &str, canary_percent: Option<f64>) -> String {
+    match canary_percent {
+        Some(percent) if label == CANARY => format!("{label}:{percent}%"),
+        _ => label.to_owned(),
+    }
 }

@@ -3,7 +3,8 @@
 use std::io::{self, Write};
 use std::path::PathBuf;
 
-use floodmark_ingest::replay::{Input, ReplayError, Summary, replay};
+use floodmark_ingest::replay::{Input, ReplayError, Summary, replay_scored};
+use floodmark_ingest::scoring::Scoring;
 use floodmark_store::Store;
 use serde::Serialize;
 
@@ -47,7 +48,7 @@ pub(crate) struct Report {
 
 pub(crate) fn run(args: &Args, json: bool) -> Result<(), Failure> {
     let store = args.store.open()?;
-    let report = Report::of(take(&store, &args.inputs)?);
+    let report = Report::of(take(&store, &args.inputs, None)?);
     let mut out = stdout();
     match json {
         true => json_line(&mut out, &report)?,
@@ -66,10 +67,10 @@ pub(super) fn input(text: &str) -> Result<Input, String> {
     }
 }
 
-/// Takes files in, with a progress bar.
-pub(super) fn take(store: &std::sync::Arc<Store>, inputs: &[Input]) -> Result<Summary, Failure> {
+/// Takes files in, with a progress bar, and has their events scored if somebody does.
+pub(super) fn take(store: &std::sync::Arc<Store>, inputs: &[Input], scoring: Option<Scoring>) -> Result<Summary, Failure> {
     let bar = Bar::new("replay");
-    let summary = replay(store, inputs, &mut |progress| match progress.rows_total {
+    let summary = replay_scored(store, inputs, scoring, &mut |progress| match progress.rows_total {
         Some(total) => bar.at(progress.rows, total),
         None => bar.at(progress.bytes, progress.bytes_total),
     });

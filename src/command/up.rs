@@ -3,6 +3,8 @@
 //! Files are taken in first, as `replay` does; then the server answers, and producers push. On SIGINT or SIGTERM the producers
 //! are asked to stop, calls in flight have their answers, and the writer finishes with a checkpoint.
 
+mod answers;
+
 use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -12,38 +14,38 @@ use std::time::Duration;
 
 use floodmark_ingest::push::Push;
 use floodmark_ingest::replay::Input;
-use floodmark_ingest::writer::{self, Handle, WriterError};
+use floodmark_ingest::writer::{self, WriterError};
 use floodmark_models::model::Settings as ModelSettings;
 use floodmark_models::registry::Registry;
 use floodmark_models::repository::{Policy, Repository};
-use floodmark_serving::http::{Calls as JsonCalls, Handler, Health, HttpServer, HttpSettings, HttpThread};
+use floodmark_serving::http::{HttpServer, HttpSettings, HttpThread};
 use floodmark_serving::inference::Inference;
-use floodmark_serving::metrics::Metrics;
 use floodmark_serving::metrics::calls::Counts;
+use floodmark_serving::predictions::Predictions;
 use floodmark_serving::score::Scores;
-use floodmark_serving::server::{Calls, Drained, Server, ServerSettings};
+use floodmark_serving::score::log::{LogCounts, LogSettings, LogWriter, Share};
+use floodmark_serving::server::{Drained, Server, ServerSettings};
 use floodmark_serving::service::Features;
 use floodmark_store::Store;
 use serde::Serialize;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{oneshot, watch};
 
+pub(super) use self::answers::Answers;
+use self::answers::MAX_REQUEST;
 use super::replay;
+use super::scoring::{self, ScoreArg};
 use crate::failure::Failure;
 use crate::output::{json_line, stdout};
-use crate::stored::StoreArgs;
+use crate::stored::{StoreArgs, source_named};
 
 const EXAMPLE: &str = "EXAMPLES:
   floodmark up --definitions floodmark.yaml --store state
   floodmark up --definitions floodmark.yaml --store state --listen 127.0.0.1:0 --json transactions=history.parquet
+  floodmark up --definitions floodmark.yaml --store state --models models --score transactions=fraud
 
 Pushing (floodmark.v1.PushService) is always on. A file is taken in to its end before the first answer. SIGINT and SIGTERM end
 the server in order: what was acknowledged is kept, and so it is after kill -9.";
-
-/// A request for features may have so many bytes.
-const MAX_REQUEST: usize = 4 << 20;
-/// A pushed batch may have so many bytes.
-const MAX_PUSH: usize = 64 << 20;
 
 /// What to take in, and where to answer.
 #[derive(Debug, clap::Args)]
@@ -69,6 +71,16 @@ pub(crate) struct Args {
     /// Lets callers list, load and unload models over the Open Inference Protocol.
     #[arg(long)]
     admin: bool,
+    /// Scores each accepted event of a source with a model; `floodmark scores` prints the scores.
+    #[arg(long, value_name = "SOURCE=MODEL", requires = "models", value_parser = scoring::score_arg)]
+    score: Vec<ScoreArg>,
+    /// Keeps a share of what is scored, from 0 to 1 or `all`, for `floodmark predictions` and `floodmark verify`: always the same rows,
+    /// chosen by entity and as-of time.
+    #[arg(long, value_name = "SHARE", requires = "models")]
+    log_predictions: Option<Share>,
+    /// The newest logged predictions are kept, up to so many bytes.
+    #[arg(long, value_name = "BYTES", default_value_t = 1 << 30, requires = "log_predictions")]
+    prediction_log_bytes: u64,
     /// Threads that serve; all cores if not said.
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..))]
     threads: Option<u16>,
@@ -107,15 +119,23 @@ pub(crate) fn run(args: &Args, json: bool) -> Result<(), Failure> {
     let store = args.store.open()?;
     let files: Vec<Input> = args.inputs.iter().filter(|input| !is_push(input)).cloned().collect();
     known_sources(&store, &args.inputs)?;
-    if !files.is_empty() {
-        replay::take(&store, &files)?;
-    }
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let (handle, writer) = writer::spawn(store.clone());
     let models =
         args.models.as_ref().map(|directory| load_models(&store, directory, args.onnxruntime.clone(), &args.model_versions)).transpose()?;
-    let drained = runtime.block_on(serve(server, http, store, models, args.admin, handle, writer, json))?;
-    match drained {
+    let scoring = scoring::scoring(&store, models.as_ref(), &args.score, &files)?;
+    if !files.is_empty() {
+        replay::take(&store, &files, scoring.clone())?;
+    }
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let (handle, writer) = writer::spawn(store.clone(), scoring);
+    let log = start_log(args, &store)?;
+    let logged = log.as_ref().map(|log| log.log().clone());
+    let (leave, leaving) = watch::channel(false);
+    let answers = Answers { log: logged, admin: args.admin, leaving, ..Answers::new(store, handle, models) };
+    let drained = runtime.block_on(serve(server, http, answers, leave, writer, json));
+    if let Some(log) = log {
+        tell_log(log.end());
+    }
+    match drained? {
         Drained::InTime => Ok(()),
         Drained::CutShort => Err(Failure::failed("some calls were cut short: they took longer than the drain allows")),
     }
@@ -127,33 +147,28 @@ fn bind_http(listen: SocketAddr, linger: u64, counts: &Arc<Counts>) -> Result<Ht
     HttpServer::bind(settings).map_err(|error| Failure::failed(format!("cannot listen: {error}. address={listen}")))
 }
 
+fn start_log(args: &Args, store: &Arc<Store>) -> Result<Option<LogWriter>, Failure> {
+    let Some(share) = args.log_predictions.filter(|share| !share.is_none()) else { return Ok(None) };
+    let settings = LogSettings { share, keep_bytes: args.prediction_log_bytes };
+    Ok(Some(LogWriter::start(store.clone(), settings, |trouble| eprintln!("warning: {trouble}"))?))
+}
+
+/// What is not in the log is said.
+fn tell_log(LogCounts { written, dropped, failed, lost, removed }: LogCounts) {
+    eprintln!("predictions are logged. written={written} dropped={dropped} failed={failed} lost={lost} removed={removed}");
+}
+
 fn is_push(input: &Input) -> bool {
     input.path.as_os_str() == "push"
 }
 
 fn known_sources(store: &Store, inputs: &[Input]) -> Result<(), Failure> {
-    match inputs.iter().find(|input| store.definitions().source(&input.source).is_none()) {
-        Some(input) => {
-            let known: Vec<&str> = store.definitions().sources.iter().map(|s| s.name.as_str()).collect();
-            Err(Failure::usage(format!("no source has this name. source={} known={}", input.source, known.join(","))))
-        }
-        None => Ok(()),
-    }
+    inputs.iter().try_for_each(|input| source_named(store.definitions(), &input.source).map(|_| ()))
 }
 
 /// The server's settings, with the names of what it serves.
 pub(super) fn settings(listen: SocketAddr) -> ServerSettings {
-    ServerSettings { services: vec![Features::NAME.to_owned(), Push::NAME.to_owned()], ..ServerSettings::at(listen) }
-}
-
-/// What one thread of the server answers.
-pub(super) fn calls(store: &Arc<Store>, scores: Option<&Arc<Scores>>, handle: &Handle) -> Calls {
-    let push = Push::new(handle.clone()).into_service(MAX_PUSH);
-    let calls = Features::new(store.clone()).into_calls(MAX_REQUEST).map_routes(|routes| routes.add_service(push));
-    match scores {
-        Some(scores) => scores.clone().add_to(calls, MAX_REQUEST),
-        None => calls,
-    }
+    ServerSettings { services: [Features::NAME, Push::NAME, Predictions::NAME].map(str::to_owned).to_vec(), ..ServerSettings::at(listen) }
 }
 
 /// Loads versions of each model. One that is refused is told and does not serve; features are served all the same.
@@ -174,52 +189,25 @@ pub(super) fn load_models(
     Ok(registry)
 }
 
-/// What the HTTP port answers: handlers that are asked in turn.
-fn handlers(
-    store: &Arc<Store>,
-    models: Option<&Arc<Registry>>,
-    admin: bool,
-    leaving: &watch::Receiver<bool>,
-    counts: &Arc<Counts>,
-) -> Result<Vec<Arc<dyn Handler>>, Failure> {
-    let scores = models.map(|models| Arc::new(Scores::new(store.clone(), models.clone())));
-    let inference = Inference::new(scores.clone(), admin, leaving.clone());
-    let calls = JsonCalls::new(Features::new(store.clone()), scores, counts).map_err(|status| Failure::failed(status.message()))?;
-    // Counters that are kept elsewhere come here, each with its entry in the catalog of metrics.
-    let counters = Vec::new();
-    let metrics = Metrics::new(store.clone(), models.cloned(), counts.clone(), counters);
-    Ok(vec![Arc::new(Health::new(leaving.clone(), models.cloned())), Arc::new(metrics), Arc::new(calls), Arc::new(inference)])
-}
-
 async fn serve(
     server: Server,
     http: Option<HttpServer>,
-    store: Arc<Store>,
-    models: Option<Arc<Registry>>,
-    admin: bool,
-    handle: Handle,
+    answers: Answers,
+    leave: watch::Sender<bool>,
     writer: JoinHandle<Result<(), WriterError>>,
     json: bool,
 ) -> Result<Drained, Failure> {
     let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
     let addresses = Addresses { grpc: server.local_addr().to_string(), http: http.as_ref().map(|http| http.local_addr().to_string()) };
     let mut written = watch_writer(writer);
-    let (leave, leaving) = watch::channel(false);
     let mut http = match http {
         Some(http) => {
-            let handlers = handlers(&store, models.as_ref(), admin, &leaving, http.counts())?;
-            Some(http.start(handlers, leaving.clone())?)
+            let handlers = answers.handlers(http.counts())?;
+            Some(http.start(handlers, answers.leaving.clone())?)
         }
         None => None,
     };
-    let make_calls = {
-        let (handle, leaving) = (handle.clone(), leaving.clone());
-        move || {
-            let scores = models.as_ref().map(|models| Arc::new(Scores::new(store.clone(), models.clone())));
-            let calls = calls(&store, scores.as_ref(), &handle);
-            Inference::new(scores, admin, leaving.clone()).add_to(calls, MAX_REQUEST)
-        }
-    };
+    let (handle, make_calls) = (answers.handle.clone(), move || answers.calls());
     let until_told = async {
         tokio::select! {
             _ = interrupt.recv() => {}

@@ -67,6 +67,8 @@ impl Store {
         transaction.set_durability(Durability::Immediate).map_err(engine)?;
         transaction.set_quick_repair(true);
         let outputs = self.write_outputs(&transaction)?;
+        let scored = self.write_ready_scores(&transaction)?;
+        let noted = self.write_refused(&transaction)?;
         {
             let mut states = transaction.open_table(STATE).map_err(engine)?;
             let mut collected = Collected::default();
@@ -86,6 +88,8 @@ impl Store {
         transaction.commit().map_err(engine)?;
         self.epoch.fetch_add(1, Ordering::AcqRel);
         self.settle(version, outputs);
+        self.settle_scores(&scored);
+        self.settle_refused(&noted);
         Ok(())
     }
 

@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{StoreError, engine};
 use crate::layout::{LOG, PROGRESS, REJECTS, WHOLE_COMMIT};
+use crate::scores::ToScore;
 use crate::side::RejectedRecord;
 use crate::{Store, Syncs, Writer};
 
@@ -34,6 +35,8 @@ pub struct Commit {
     pub progress: Option<SourceProgress>,
     /// Records read, rejected ones included.
     pub read: u64,
+    /// Its events for whoever scores them, if somebody does.
+    pub to_score: Option<ToScore>,
 }
 
 /// What the log keeps of a commit beside its rows.
@@ -130,9 +133,22 @@ impl Store {
                 }
             }
         }
+        for (version, batch) in versions.iter().zip(batches.iter()) {
+            if let Some(to_score) = &batch.to_score {
+                self.write_to_score(&transaction, *version, batch.source, to_score)?;
+            }
+        }
+        // Scores that are ready are taken along, so that they need no fsync of their own.
+        let scored = self.write_ready_scores(&transaction)?;
         let began = Instant::now();
         transaction.commit().map_err(engine)?;
         self.syncs.count(began.elapsed());
+        self.settle_scores(&scored);
+        for (version, batch) in versions.iter().zip(batches.iter()) {
+            if let Some(to_score) = &batch.to_score {
+                self.await_scores(*version, batch.source, to_score);
+            }
+        }
         writer.log_bytes += bytes;
         if let Some(last) = versions.last() {
             writer.version = *last;
@@ -199,7 +215,7 @@ impl Store {
     /// Makes a batch readable once all its partitions are applied, and says what became of its events.
     pub fn publish(&self, version: u64, batch: &Commit, mut outputs: Vec<Outputs>) -> BatchReport {
         let note = (batch.read, batch.rejects.len() as u64);
-        let tally = self.tally_of(batch.source, note, &mut outputs);
+        let tally = self.tally_of(version, batch.source, note, &mut outputs);
         // That of the batch, not the newest: later commits may be durable already, and their events cannot be read yet.
         let watermark = batch.progress.as_ref().map_or_else(|| self.source_watermark(batch.source), SourceProgress::watermark);
         self.publish_tally(version, batch.source, watermark, &tally, outputs);
@@ -209,17 +225,19 @@ impl Store {
     pub(crate) fn publish_tally(&self, version: u64, source: usize, watermark: Time, tally: &Tally, outputs: Vec<Outputs>) {
         self.pending.lock().take(outputs);
         self.writer.lock().tallies[source].add(tally);
-        self.watermarks[source].store(watermark.micros(), Ordering::Release);
+        // In this order: a reader looks at the watermark first, so it takes nothing for final that its version does not hold.
         self.published.store(version, Ordering::Release);
+        self.watermarks[source].store(watermark.micros(), Ordering::Release);
         self.tick.fetch_add(1, Ordering::Relaxed);
     }
 
     /// An event is accepted if any section accepted it; else it is what the best of them says (T10).
-    pub(crate) fn tally_of(&self, source: usize, (read, rejected): (u64, u64), outputs: &mut [Outputs]) -> Tally {
+    pub(crate) fn tally_of(&self, version: u64, source: usize, (read, rejected): (u64, u64), outputs: &mut [Outputs]) -> Tally {
         let sections = self.plan.sections.iter().filter(|s| s.source == source).count();
         let mut exceptions: Vec<(u64, Outcome)> = outputs.iter_mut().flat_map(|o| o.exceptions.drain(..)).collect();
         exceptions.sort_unstable();
         let mut tally = Tally { read, rejected, accepted: read - rejected, ..Tally::default() };
+        let mut refused = self.is_to_score(version).then(Vec::new);
         for event in exceptions.chunk_by(|a, b| a.0 == b.0) {
             let best = if event.len() < sections { Outcome::Accepted } else { event[0].1 };
             match best {
@@ -228,12 +246,17 @@ impl Store {
                 Outcome::Duplicate => {
                     tally.accepted -= 1;
                     tally.duplicates += 1;
+                    refused.iter_mut().for_each(|refused| refused.push(event[0].0));
                 }
                 Outcome::Late => {
                     tally.accepted -= 1;
                     tally.late += 1;
+                    refused.iter_mut().for_each(|refused| refused.push(event[0].0));
                 }
             }
+        }
+        if let Some(refused) = refused {
+            self.not_to_score(version, refused);
         }
         tally
     }

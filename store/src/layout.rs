@@ -11,6 +11,12 @@
 //!   closed     source u16 BE | sequence u64 BE | by watermark u8 | end, start (ordered i64 BE) | view, window u16 BE | key | ordinal u32 BE
 //!                                                            -> ClosedWindow (postcard)
 //!   rejects    source u16 BE | version u64 BE | number u32 BE -> RejectedRecord (postcard)
+//!   to_score   (version, part u8)                            -> of a commit whose events wait for their scores:
+//!                                                               0: a request, as whoever scores it understands it
+//!                                                               1: QueueNote (postcard): the source, the sequence numbers of the rows
+//!                                                               2: the sequence numbers not to be scored (postcard), once the log is cut
+//!   scores     source u16 BE | version u64 BE | sequence u64 BE -> a record, as whoever made it understands it
+//!   predictions  at (ordered i64 BE) | counter u32 BE         -> what was scored, as its writer wrote it; made with the first record
 //! ```
 //!
 //! An entity key is prefix-free among those of its entity (see `features::key`), so the chunks of one key are one range.
@@ -29,6 +35,16 @@ pub(crate) const STATE: TableDefinition<'_, u32, Bytes> = TableDefinition::new("
 pub(crate) const LATE: TableDefinition<'_, Bytes, Bytes> = TableDefinition::new("late");
 pub(crate) const CLOSED: TableDefinition<'_, Bytes, Bytes> = TableDefinition::new("closed");
 pub(crate) const REJECTS: TableDefinition<'_, Bytes, Bytes> = TableDefinition::new("rejects");
+pub(crate) const TO_SCORE: TableDefinition<'_, (u64, u8), Bytes> = TableDefinition::new("to_score");
+pub(crate) const SCORES: TableDefinition<'_, Bytes, Bytes> = TableDefinition::new("scores");
+
+/// In the table `to_score`, the request.
+pub(crate) const PART_REQUEST: u8 = 0;
+/// Whose events they are, and their sequence numbers.
+pub(crate) const PART_NOTE: u8 = 1;
+/// Those of them that were not accepted.
+pub(crate) const PART_REFUSED: u8 = 2;
+pub(crate) const PREDICTIONS: TableDefinition<'_, Bytes, Bytes> = TableDefinition::new("predictions");
 
 /// The format that this program writes.
 pub(crate) const FORMAT: u32 = 1;
@@ -40,6 +56,7 @@ pub(crate) const META_FORMAT: &str = "format";
 pub(crate) const META_PARTITIONS: &str = "partitions";
 pub(crate) const META_DEFINITIONS: &str = "definitions";
 pub(crate) const META_CHECKPOINT: &str = "checkpoint";
+pub(crate) const META_PREDICTIONS: &str = "predictions";
 
 /// Where the chunks of a key start.
 pub(crate) fn timeline_key(view: usize, key: &[u8]) -> Vec<u8> {
@@ -47,6 +64,19 @@ pub(crate) fn timeline_key(view: usize, key: &[u8]) -> Vec<u8> {
     bytes.extend((view as u16).to_be_bytes());
     bytes.extend_from_slice(key);
     bytes
+}
+
+/// Where the score of an event is.
+pub(crate) fn score_key(source: usize, version: u64, sequence: u64) -> Vec<u8> {
+    [&(source as u16).to_be_bytes()[..], &version.to_be_bytes(), &sequence.to_be_bytes()].concat()
+}
+
+/// The version and sequence number that a key of the table `scores` ends with, and the source before them.
+pub(crate) fn score_of(key: &[u8]) -> Option<(usize, u64, u64)> {
+    let (source, rest) = key.split_first_chunk::<2>()?;
+    let (version, sequence) = rest.split_first_chunk::<8>()?;
+    let sequence = sequence.first_chunk::<8>()?;
+    Some((usize::from(u16::from_be_bytes(*source)), u64::from_be_bytes(*version), u64::from_be_bytes(*sequence)))
 }
 
 /// Where one chunk is.

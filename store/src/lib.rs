@@ -10,8 +10,10 @@ mod commit;
 mod error;
 mod layout;
 mod memory;
+mod predictions;
 mod read;
 mod recovery;
+mod scores;
 mod side;
 mod sweep;
 
@@ -27,9 +29,12 @@ use floodmark_features::time::Time;
 use floodmark_features::watermark::SourceProgress;
 use parking_lot::{Mutex, RwLock};
 use redb::Database;
+use scores::Queue;
 
 pub use commit::{BatchReport, Commit, Tally};
 pub use error::{OpenError, ReadError, StoreError};
+pub use predictions::{Appended, PredictionKey};
+pub use scores::{ScoreRecord, ToScore, Unscored, Waiting};
 pub use side::{RejectedRecord, SideOutputs};
 pub use sweep::{KeySweep, SWEEP_ROWS, Sweep, SweepRow};
 
@@ -81,6 +86,8 @@ pub struct Store {
     syncs: Syncs,
     /// What was decided since the last checkpoint and is not stored yet.
     pending: Mutex<SideOutputs>,
+    /// Commits whose events wait for their scores, and scores that wait to be stored.
+    queue: Mutex<Queue>,
 }
 
 /// Commits that are durable, and the time that the disk took for them.

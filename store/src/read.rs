@@ -18,7 +18,15 @@ use crate::error::ReadError;
 const ABREAST: usize = 4;
 
 thread_local! {
-    static KEYS: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+    static SCRATCH: RefCell<Scratch> = const { RefCell::new(Scratch { keys: Vec::new(), watermarks: Vec::new() }) };
+}
+
+/// Memory that is used again from read to read.
+struct Scratch {
+    /// The bytes of all entity keys.
+    keys: Vec<u8>,
+    /// For each read of the look-up, the watermark of its source.
+    watermarks: Vec<Time>,
 }
 
 /// What is to be read of one view.
@@ -34,31 +42,41 @@ struct Wanted<'a> {
 impl Store {
     /// Reads one row of features; `answer` is overwritten.
     pub fn read(&self, lookup: &Lookup, ask: &Ask<'_>, answer: &mut Answer) -> Result<(), ReadError> {
-        let newest = self.version();
-        let version = ask.version.unwrap_or(newest);
-        if version > newest {
-            return Err(ReadError::VersionInFuture { version, newest });
-        }
-        answer.version = version;
-        answer.watermark = Time::MAX;
-        // Each cell is written below; those of the row before need no clearing.
-        answer.cells.resize(lookup.columns.len(), Cell::default());
-        KEYS.with_borrow_mut(|keys| {
+        SCRATCH.with_borrow_mut(|Scratch { keys, watermarks }| {
             keys.clear();
-            for reads in lookup.reads.chunks(ABREAST) {
-                self.read_abreast(reads, ask, keys, answer)?;
+            watermarks.clear();
+            // Before the version: a version is published before its watermarks, so what is final by these is known at that version.
+            watermarks.extend(lookup.reads.iter().map(|read| self.source_watermark(self.definitions().views[read.view].source)));
+            let newest = self.version();
+            let version = ask.version.unwrap_or(newest);
+            if version > newest {
+                return Err(ReadError::VersionInFuture { version, newest });
             }
-            Ok::<(), ReadError>(())
+            answer.version = version;
+            answer.watermark = watermarks.iter().copied().min().unwrap_or(Time::MAX);
+            // Each cell is written below; those of the row before need no clearing.
+            answer.cells.resize(lookup.columns.len(), Cell::default());
+            for (reads, watermarks) in lookup.reads.chunks(ABREAST).zip(watermarks.chunks(ABREAST)) {
+                self.read_abreast(reads, watermarks, ask, keys, answer)?;
+            }
+            Ok(())
         })?;
         lookup.derive(ask, &mut answer.cells);
         Ok(())
     }
 
     /// Reads a few views. Each would wait for memory several times over; so all ask for what they need before the first one waits.
-    fn read_abreast(&self, reads: &[ViewRead], ask: &Ask<'_>, keys: &mut Vec<u8>, answer: &mut Answer) -> Result<(), ReadError> {
+    fn read_abreast(
+        &self,
+        reads: &[ViewRead],
+        watermarks: &[Time],
+        ask: &Ask<'_>,
+        keys: &mut Vec<u8>,
+        answer: &mut Answer,
+    ) -> Result<(), ReadError> {
         let mut wanted: [Option<Wanted<'_>>; ABREAST] = [const { None }; ABREAST];
-        for (read, wanted) in reads.iter().zip(&mut wanted) {
-            let known = self.known(read, ask, answer)?;
+        for ((read, watermark), wanted) in reads.iter().zip(watermarks).zip(&mut wanted) {
+            let known = self.known(read, *watermark, ask, answer.version)?;
             let start = keys.len();
             read.encode_key(ask, keys);
             let hash = hash_key(&keys[start..]);
@@ -131,15 +149,14 @@ impl Store {
     }
 
     /// What may be known of a view, unless the as-of time is no longer kept.
-    fn known(&self, read: &ViewRead, ask: &Ask<'_>, answer: &mut Answer) -> Result<Known, ReadError> {
-        let (source, version) = (self.definitions().views[read.view].source, answer.version);
+    fn known(&self, read: &ViewRead, watermark: Time, ask: &Ask<'_>, version: u64) -> Result<Known, ReadError> {
+        let source = self.definitions().views[read.view].source;
         let oldest = self.oldest_time(source);
         if ask.as_of < oldest || version < self.folded_version[source].load(Ordering::Acquire) {
             let source_name = self.definitions().sources[source].name.clone();
             return Err(ReadError::BeforeRetention { as_of: ask.as_of, oldest, source_name });
         }
-        answer.watermark = answer.watermark.min(self.source_watermark(source));
-        Ok(Known { version, final_until: self.final_until(source) })
+        Ok(Known { version, final_until: self.final_until(source, watermark) })
     }
 }
 

@@ -18,9 +18,10 @@ use crate::commit::{Commit, CommitNote, Tally};
 use crate::error::{OpenError, StoreError, engine};
 use crate::layout::{
     CHUNKS, CLOSED, FOLDED, FORMAT, LATE, LOG, META, META_CHECKPOINT, META_DEFINITIONS, META_FORMAT, META_PARTITIONS, PROGRESS, REJECTS,
-    STATE, WHOLE_COMMIT,
+    SCORES, STATE, TO_SCORE, WHOLE_COMMIT,
 };
 use crate::read::places;
+use crate::scores::Queue;
 use crate::side::SideOutputs;
 use crate::{Settings, Store, Syncs, Writer};
 
@@ -35,7 +36,9 @@ impl Store {
         prepare(&database, directory, &definitions, text, settings.partitions)?;
         let mut store = Store::of_database(directory, database, definitions, settings)?;
         store.restore_checkpoint()?;
+        store.restore_queue()?;
         store.replay_log()?;
+        store.check_queue()?;
         Ok(store)
     }
 
@@ -77,6 +80,7 @@ impl Store {
             }),
             syncs: Syncs::default(),
             pending: Mutex::new(SideOutputs::default()),
+            queue: Mutex::new(Queue::default()),
             plan,
         })
     }
@@ -136,7 +140,7 @@ impl Store {
             let Some((version, batch, note, bytes)) = self.read_commit(at)? else { return Ok(()) };
             let outputs = self.apply_on_all_cores(version, &batch)?;
             let mut outputs = outputs;
-            let tally = self.tally_of(batch.source, (note.read, note.rejected), &mut outputs);
+            let tally = self.tally_of(version, batch.source, (note.read, note.rejected), &mut outputs);
             self.publish_tally(version, batch.source, note.watermark, &tally, outputs);
             let writer = self.writer.get_mut();
             writer.version = version;
@@ -225,7 +229,8 @@ fn prepare(database: &Database, directory: &Path, definitions: &Definitions, tex
         if found != FORMAT {
             return Err(OpenError::Format { found, known: FORMAT, directory: directory.to_owned() });
         }
-        return check_definitions(database, directory, definitions);
+        check_definitions(database, directory, definitions)?;
+        return Ok(add_new_tables(database)?);
     }
     let transaction = database.begin_write().map_err(engine)?;
     let fill = || -> Result<(), redb::Error> {
@@ -237,14 +242,27 @@ fn prepare(database: &Database, directory: &Path, definitions: &Definitions, tex
         transaction.open_table(LOG)?;
         transaction.open_table(PROGRESS)?;
         transaction.open_table(STATE)?;
-        for table in [CHUNKS, FOLDED, LATE, CLOSED, REJECTS] {
+        for table in [CHUNKS, FOLDED, LATE, CLOSED, REJECTS, SCORES] {
             transaction.open_table(table)?;
         }
+        transaction.open_table(TO_SCORE)?;
         Ok(())
     };
     fill().map_err(StoreError::from)?;
     transaction.commit().map_err(engine)?;
     Ok(())
+}
+
+/// A store made before scores were kept gets their tables.
+fn add_new_tables(database: &Database) -> Result<(), StoreError> {
+    match database.begin_read().map_err(engine)?.open_table(TO_SCORE) {
+        Err(redb::TableError::TableDoesNotExist(_)) => {}
+        found => return found.map(|_| ()).map_err(engine),
+    }
+    let transaction = database.begin_write().map_err(engine)?;
+    transaction.open_table(SCORES).map_err(engine)?;
+    transaction.open_table(TO_SCORE).map_err(engine)?;
+    transaction.commit().map_err(engine)
 }
 
 const META_FINGERPRINTS: &str = "fingerprints";

@@ -5,7 +5,6 @@ use floodmark_features::engine::{ClosedWindow, LateEvent, Outputs};
 use floodmark_features::section::Position;
 use floodmark_features::time::Time;
 use redb::{ReadableDatabase, ReadableTable, TableDefinition};
-use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::Store;
@@ -57,7 +56,7 @@ impl Store {
     /// All late events, in the order in which they came; `each` may stop by returning false.
     pub fn late_events(&self, each: impl FnMut(LateEvent) -> bool) -> Result<(), StoreError> {
         let pending = self.pending.lock().late.iter().map(|l| (self.late_key(l), l.clone())).collect();
-        self.merged(LATE, pending, each)
+        self.merged(LATE, pending, |_, bytes| Ok(restore(bytes)?), each)
     }
 
     /// All closed windows, in the order of emission; `each` may stop by returning false.
@@ -66,19 +65,20 @@ impl Store {
             let pending = self.pending.lock();
             self.closed_keys(&pending.closed).into_iter().zip(pending.closed.iter().cloned()).collect()
         };
-        self.merged(CLOSED, pending, each)
+        self.merged(CLOSED, pending, |_, bytes| Ok(restore(bytes)?), each)
     }
 
     /// All rejected records, in the order in which they came; `each` may stop by returning false.
     pub fn rejected_records(&self, each: impl FnMut(RejectedRecord) -> bool) -> Result<(), StoreError> {
-        self.merged(REJECTS, Vec::new(), each)
+        self.merged(REJECTS, Vec::new(), |_, bytes| Ok(restore(bytes)?), each)
     }
 
     /// What is stored and what waits to be, by key.
-    fn merged<T: DeserializeOwned>(
+    pub(crate) fn merged<T>(
         &self,
         table: TableDefinition<'static, Bytes, Bytes>,
         mut pending: Vec<(Vec<u8>, T)>,
+        decode: impl Fn(&[u8], &[u8]) -> Result<T, StoreError>,
         mut each: impl FnMut(T) -> bool,
     ) -> Result<(), StoreError> {
         pending.sort_by(|a, b| a.0.cmp(&b.0));
@@ -94,7 +94,7 @@ impl Store {
             }
             // The same key on both sides: a checkpoint has stored it in between.
             pending.next_if(|(k, _)| k.as_slice() == key.value());
-            if !each(restore(value.value())?) {
+            if !each(decode(key.value(), value.value())?) {
                 return Ok(());
             }
         }

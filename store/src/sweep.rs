@@ -80,13 +80,18 @@ const ROWS_A_TOTAL: usize = 32;
 impl Store {
     /// Starts a sweep at a version, or at the newest one.
     pub fn sweep<'s>(&'s self, lookup: &Lookup, version: Option<u64>, mode: Mode) -> Result<Sweep<'s>, ReadError> {
+        let final_until = |read: &ViewRead| {
+            let source = self.definitions().views[read.view].source;
+            self.final_until(source, self.source_watermark(source))
+        };
+        // Before the version, as in `Store::read`.
+        let final_until: Vec<Time> = lookup.reads.iter().map(final_until).collect();
         let newest = self.version();
         let version = version.unwrap_or(newest);
         if version > newest {
             return Err(ReadError::VersionInFuture { version, newest });
         }
-        let known = |read: &ViewRead| Known { version, final_until: self.final_until(self.definitions().views[read.view].source) };
-        let known = lookup.reads.iter().map(known).collect();
+        let known = final_until.into_iter().map(|final_until| Known { version, final_until }).collect();
         let outputs = |view: usize| -> Vec<(usize, usize)> {
             lookup.features.iter().enumerate().filter(|(_, f)| f.view == view).map(|(position, f)| (f.output, position)).collect()
         };
@@ -95,9 +100,8 @@ impl Store {
         Ok(Sweep { store: self, mode, version, known, plans, cells: vec![Cell::default(); lookup.columns.len()], cold: None })
     }
 
-    /// Values of a source as of later than this may still change.
-    pub(crate) fn final_until(&self, source: usize) -> Time {
-        let watermark = self.source_watermark(source);
+    /// Values of a source as of later than this may still change, at that watermark.
+    pub(crate) fn final_until(&self, source: usize, watermark: Time) -> Time {
         if watermark == Time::MAX { watermark } else { watermark - self.definitions().sources[source].allowed_lateness }
     }
 }

@@ -40,7 +40,8 @@ pub(crate) fn floodmark_lines(arguments: &[&str]) -> Vec<Value> {
     printed(arguments).lines().map(|line| serde_json::from_str(line).expect("JSON")).collect()
 }
 
-fn printed(arguments: &[&str]) -> String {
+/// All that the command prints.
+pub(crate) fn printed(arguments: &[&str]) -> String {
     let run = Command::new(env!("CARGO_BIN_EXE_floodmark")).args(arguments).output().expect("the floodmark command");
     assert!(run.status.success(), "{}", String::from_utf8_lossy(&run.stderr));
     String::from_utf8(run.stdout).expect("text")

@@ -9,7 +9,7 @@ use tonic::Request;
 use super::{Client, ClientError, refused};
 
 /// A version of a model, as the server lists it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct ModelStatus {
     /// The model.
     pub model: String,
@@ -31,6 +31,31 @@ pub struct ModelStatus {
     pub errors: u64,
     /// What a run of one row took when it was loaded, in the middle of many; `None` where the version does not serve.
     pub run_time: Option<Duration>,
+    /// The share of the entities that it scores, from 0 to 100, if it is the canary.
+    pub canary_percent: Option<f64>,
+    /// What it made of rows that other versions answered.
+    pub differences: Vec<Difference>,
+    /// How many models of this version are out of service and still in use.
+    pub retiring: u32,
+}
+
+/// How the scores of a version differ from those that were the answer, for the same rows.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Difference {
+    /// The version that answered.
+    pub answered_version: u64,
+    /// Rows that both scored.
+    pub rows: u64,
+    /// Rows that were not compared, as too many waited.
+    pub dropped: u64,
+    /// Rows that this version has no score for.
+    pub errors: u64,
+    /// The mean of this version's score less the answer.
+    pub mean: f64,
+    /// The mean of its size.
+    pub mean_abs: f64,
+    /// Its greatest size.
+    pub max_abs: f64,
 }
 
 /// Where a version is in its life.
@@ -80,6 +105,13 @@ impl Client {
         let list = self.models.label_model(within(ask, timeout)).await.map_err(refused)?.into_inner();
         Ok(list.models.into_iter().map(ModelStatus::from).collect())
     }
+
+    /// Sets the share of the entities, from 0 to 100, that the version labelled `canary` scores; answers with the model's versions.
+    pub async fn set_canary_share(&mut self, model: &str, percent: f64, timeout: Duration) -> Result<Vec<ModelStatus>, ClientError> {
+        let ask = v1::SetCanaryShareRequest { model: model.to_owned(), percent };
+        let list = self.models.set_canary_share(within(ask, timeout)).await.map_err(refused)?.into_inner();
+        Ok(list.models.into_iter().map(ModelStatus::from).collect())
+    }
 }
 
 fn within<T>(ask: T, timeout: Duration) -> Request<T> {
@@ -103,7 +135,17 @@ impl From<v1::ModelInfo> for ModelStatus {
             runs: info.runs,
             errors: info.errors,
             run_time: (info.run_nanos > 0).then(|| Duration::from_nanos(info.run_nanos)),
+            canary_percent: info.canary_percent,
+            differences: info.differences.into_iter().map(Difference::from).collect(),
+            retiring: info.retiring,
         }
+    }
+}
+
+impl From<v1::ScoreDifference> for Difference {
+    fn from(difference: v1::ScoreDifference) -> Difference {
+        let v1::ScoreDifference { answered_version, rows, dropped, errors, mean, mean_abs, max_abs, at_most: _ } = difference;
+        Difference { answered_version, rows, dropped, errors, mean, mean_abs, max_abs }
     }
 }
 

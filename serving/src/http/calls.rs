@@ -1,6 +1,7 @@
 //! floodmark's own calls over HTTP: the messages of gRPC in JSON, worked on by the same functions, so that values are the same bits.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use bytes::Bytes;
 use floodmark_proto::v1;
@@ -93,7 +94,7 @@ impl Calls {
             Found::Call(..) if !is_plain(request) => Some(Refused::Encoded.response()),
             Found::Call(route, name) => {
                 let (service, method) = route.rpc;
-                let mut watched = self.lane.begin(self.lane.place(&format!("/{service}/{method}")));
+                let mut watched = self.lane.begin(self.lane.place(&format!("/{service}/{method}")), Instant::now());
                 let body = self.call(route, &name, request).await;
                 watched.end(body.as_ref().map_or_else(Status::code, |_| Code::Ok));
                 Some(answered(body))

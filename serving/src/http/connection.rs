@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use http::request::Parts;
 use http::{HeaderValue, Method, Response, header};
 use http_body::{Body, Frame, SizeHint};
@@ -20,6 +20,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 
+use super::body::{Budget, Share};
 use super::patience::Patient;
 use super::{Counted, Handler, HttpSettings, Refused, Request};
 
@@ -37,13 +38,15 @@ pub(super) struct Connections {
     pub(super) settings: HttpSettings,
     handlers: Vec<Arc<dyn Handler>>,
     stopped: watch::Receiver<()>,
+    bodies: Budget,
     /// Requests whose head has come and whose answer has not been written.
     pub(super) in_flight: Arc<AtomicUsize>,
 }
 
 impl Connections {
     pub(super) fn new(settings: HttpSettings, handlers: Vec<Arc<dyn Handler>>, stopped: watch::Receiver<()>) -> Connections {
-        Connections { settings, handlers, stopped, in_flight: Arc::default() }
+        let bodies = Budget::new(settings.max_bodies_bytes);
+        Connections { settings, handlers, stopped, bodies, in_flight: Arc::default() }
     }
 
     /// Answers a connection until it is closed, or until it has drained.
@@ -100,7 +103,7 @@ impl Connections {
         // A client that waits for our word before it sends too much need not send any of it.
         let asks_first = parts.headers.contains_key(header::EXPECT);
         match self.read(body, if asks_first { 1 } else { THROWN_AWAY }).await {
-            Ok(body) => self.handled(&whole(parts, body)).await,
+            Ok((body, _held)) => self.handled(&whole(parts, body)).await,
             Err(refused) => {
                 let mut response = refused.response();
                 response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
@@ -109,9 +112,9 @@ impl Connections {
         }
     }
 
-    async fn read(&self, body: Incoming, thrown_away: usize) -> Result<Bytes, Refused> {
+    async fn read(&self, body: Incoming, thrown_away: usize) -> Result<(Bytes, Share), Refused> {
         let (within, most) = (self.settings.body_within, self.settings.max_body_bytes);
-        let read = tokio::time::timeout(within, read_whole(body, most, most.saturating_mul(thrown_away))).await;
+        let read = tokio::time::timeout(within, self.bodies.read(body, most, most.saturating_mul(thrown_away))).await;
         read.unwrap_or(Err(Refused::TooSlow { seconds: within.as_secs() }))
     }
 
@@ -140,26 +143,6 @@ impl Connections {
 fn whole(parts: Parts, body: Bytes) -> Request {
     let method = if parts.method == Method::HEAD { Method::GET } else { parts.method };
     Request { method, uri: parts.uri, headers: parts.headers, body }
-}
-
-/// The body, of which at most so many bytes are kept, and so many read.
-async fn read_whole(mut body: Incoming, kept: usize, read: usize) -> Result<Bytes, Refused> {
-    let too_large = Err(Refused::TooLarge { most: kept });
-    if body.size_hint().lower() > read as u64 {
-        return too_large;
-    }
-    let (mut bytes, mut length) = (BytesMut::new(), 0_usize);
-    while let Some(frame) = poll_fn(|context| Pin::new(&mut body).poll_frame(context)).await {
-        let Ok(data) = frame.map_err(|_| Refused::Unreadable)?.into_data() else { continue };
-        length = length.saturating_add(data.len());
-        if length > read {
-            break;
-        }
-        if length <= kept {
-            bytes.extend_from_slice(&data);
-        }
-    }
-    if length > kept { too_large } else { Ok(bytes.freeze()) }
 }
 
 /// The body of an answer, which counts as in flight until hyper has taken it.

@@ -49,6 +49,12 @@ pub enum Refused {
     /// The handler panicked; the message is on stderr.
     #[error("the call broke off by a fault of the server")]
     Broken,
+    /// The bodies of all requests together are too long.
+    #[error("the bodies that have come at the same time are too long; try again. most_bytes={most}")]
+    NoRoom {
+        /// The limit.
+        most: usize,
+    },
     /// There are too many connections.
     #[error("too many connections; try again, or close some. most={most}")]
     Busy {
@@ -68,6 +74,7 @@ impl Refused {
             Refused::Encoded => (StatusCode::UNSUPPORTED_MEDIA_TYPE, Code::InvalidArgument, "BODY_ENCODED"),
             Refused::TimedOut { .. } => (StatusCode::GATEWAY_TIMEOUT, Code::DeadlineExceeded, "TIMED_OUT"),
             Refused::Broken => (StatusCode::INTERNAL_SERVER_ERROR, Code::Internal, "BROKEN"),
+            Refused::NoRoom { .. } => (StatusCode::SERVICE_UNAVAILABLE, Code::Unavailable, "TOO_MANY_BODIES"),
             Refused::Busy { .. } => (StatusCode::SERVICE_UNAVAILABLE, Code::Unavailable, "TOO_MANY_CONNECTIONS"),
         }
     }

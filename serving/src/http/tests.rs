@@ -166,6 +166,29 @@ fn too_long_a_body_is_refused_and_the_refusal_arrives() {
 }
 
 #[test]
+fn bodies_have_a_bound_together() {
+    let running = Running::with(|settings| settings.max_bodies_bytes = 1000);
+    let post = |stream: &mut TcpStream| {
+        stream.write_all(b"POST /echo HTTP/1.1\r\nhost: x\r\ncontent-length: 700\r\n\r\n").expect("written");
+    };
+    let (mut first, mut second) = (running.connect(), running.connect());
+    post(&mut first);
+    first.write_all(&[b'x'; 600]).expect("written");
+    assert_eq!(answer(&mut running.sent(GET)).0, 200, "by now the first has been read as well");
+    post(&mut second);
+    second.write_all(&[b'x'; 700]).expect("written");
+    let (status, body) = answer(&mut second);
+    assert_eq!((status, reason(&body).as_str()), (503, "TOO_MANY_BODIES"));
+    first.write_all(&[b'x'; 100]).expect("written");
+    assert_eq!(answer(&mut first).0, 200);
+    // What they held is given back.
+    let mut third = running.connect();
+    post(&mut third);
+    third.write_all(&[b'x'; 700]).expect("written");
+    assert_eq!(answer(&mut third).0, 200);
+}
+
+#[test]
 fn garbage_ends_its_own_connection_only() {
     let running = Running::with(|_| {});
     let mut kept = running.sent(GET);

@@ -146,11 +146,11 @@ impl Lane {
         known.copied().unwrap_or(self.methods.len() - 1)
     }
 
-    /// A call of the method at a place begins.
+    /// A call of the method at a place has begun then.
     #[inline]
-    pub(crate) fn begin(self: &Arc<Lane>, place: usize) -> Watched {
+    pub(crate) fn begin(self: &Arc<Lane>, place: usize, begun: Instant) -> Watched {
         self.methods[place].begun.add(1);
-        Watched { lane: self.clone(), place, begun: Instant::now(), ended: false }
+        Watched { lane: self.clone(), place, begun, ended: false }
     }
 }
 
@@ -268,4 +268,67 @@ impl Sum {
 
 fn write_seconds(page: &mut Page, metric: &Metric, labels: &[&str], counts: &[u64], nanos: u64) {
     page.histogram(metric, labels, &Histogram { bounds: &SECONDS, counts, sum: nanos as f64 / 1e9 });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LIST: &str = "floodmark.v1.FeatureService/ListServices";
+
+    fn page(counts: &Counts) -> String {
+        let mut page = Page::default();
+        counts.write(&mut page);
+        page.text()
+    }
+
+    #[track_caller]
+    fn has(counts: &Counts, line: &str) {
+        let page = page(counts);
+        assert!(page.lines().any(|found| found == line), "no {line} in\n{page}");
+    }
+
+    #[test]
+    fn lanes_are_added_and_a_call_ends_once() {
+        let counts = Counts::default();
+        let lanes = [counts.lane("grpc"), counts.lane("grpc"), counts.lane("http")];
+        let path = format!("/{LIST}");
+        for lane in &lanes {
+            let mut call = lane.begin(lane.place(&path), Instant::now());
+            call.end(Code::Ok);
+            call.end(Code::Internal);
+        }
+        drop(lanes[1].begin(lanes[1].place(&path), Instant::now()));
+        let open = lanes[0].begin(lanes[0].place(&path), Instant::now());
+        has(&counts, &format!(r#"floodmark_calls_total{{transport="grpc",method="{LIST}",code="OK"}} 2"#));
+        has(&counts, &format!(r#"floodmark_calls_total{{transport="grpc",method="{LIST}",code="CANCELLED"}} 1"#));
+        has(&counts, &format!(r#"floodmark_calls_total{{transport="http",method="{LIST}",code="OK"}} 1"#));
+        has(&counts, &format!(r#"floodmark_calls_in_flight{{transport="grpc",method="{LIST}"}} 1"#));
+        has(&counts, &format!(r#"floodmark_call_duration_seconds_count{{transport="grpc",method="{LIST}"}} 3"#));
+        assert!(!page(&counts).contains("INTERNAL"));
+        drop(open);
+        has(&counts, &format!(r#"floodmark_calls_in_flight{{transport="grpc",method="{LIST}"}} 0"#));
+    }
+
+    #[test]
+    fn what_nobody_serves_has_one_name() {
+        let counts = Counts::default();
+        let lane = counts.lane("grpc");
+        for path in ["/made.Up/By", "no path at all", "", "/grpc.health.v1.Health/Check"] {
+            lane.begin(lane.place(path), Instant::now()).end(Code::Unimplemented);
+        }
+        has(&counts, r#"floodmark_calls_total{transport="grpc",method="other",code="UNIMPLEMENTED"} 3"#);
+        has(&counts, r#"floodmark_calls_total{transport="grpc",method="grpc.health.v1.Health/Check",code="UNIMPLEMENTED"} 1"#);
+    }
+
+    #[test]
+    fn durations_are_put_into_their_classes() {
+        let durations = Durations::default();
+        for nanos in [0, 10_000, 10_001, 1_000_000, 10_000_000_000, 10_000_000_001] {
+            durations.take(Duration::from_nanos(nanos));
+        }
+        let classes: Vec<u64> = durations.counts.iter().map(Own::read).collect();
+        assert_eq!((classes[0], classes[1], classes[6], classes[17], classes[18]), (2, 1, 1, 1, 1));
+        assert_eq!(classes.iter().sum::<u64>(), 6);
+    }
 }

@@ -40,7 +40,7 @@ catalog! {
     CALLS: Counter "floodmark_calls_total" ["transport", "method", "code"]
         "Calls that ended, by their status as in google.rpc.Code; CANCELLED where the caller went away. Calls over HTTP are named as their gRPC method.";
     CALL_SECONDS: Histogram "floodmark_call_duration_seconds" ["transport", "method"]
-        "Time from a call's head to its answer; of a stream, to its end.";
+        "Time from the read that brought a call to its answer; of a stream, to its end.";
     CALLS_IN_FLIGHT: Gauge "floodmark_calls_in_flight" ["transport", "method"] "Calls that have begun and not ended.";
     HTTP_REQUESTS: Counter "floodmark_http_requests_total" ["status"] "Requests answered on the HTTP port, by status.";
     HTTP_SECONDS: Histogram "floodmark_http_request_duration_seconds" [] "Time from a request's head to its answer on the HTTP port.";

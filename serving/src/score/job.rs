@@ -11,11 +11,16 @@ use floodmark_models::registry::Registry;
 use floodmark_proto::v1;
 use tonic::Status;
 
+use super::log::Logged;
 use crate::refusal::Refusal;
 
 /// A request whose rows are inputs now.
 pub(crate) struct Job {
     pub(super) response: v1::ScoreResponse,
+    /// What the features are.
+    pub(super) columns_id: u64,
+    /// The rows that are to be logged.
+    pub(super) logged: Logged,
     parts: Vec<Part>,
     beside: Vec<BesidePart>,
     /// For each row of the response, its part.
@@ -46,22 +51,34 @@ struct BesidePart {
 }
 
 impl Job {
-    pub(super) fn new(request: &v1::ScoreRequest, rows: usize, began: Instant) -> Job {
+    pub(super) fn new(request: &v1::ScoreRequest, columns_id: u64, rows: usize, began: Instant) -> Job {
         let response = v1::ScoreResponse {
             model: request.model.clone(),
             request_id: request.request_id.clone(),
             rows: Vec::with_capacity(rows),
             ..v1::ScoreResponse::default()
         };
-        let part_of_row = Vec::with_capacity(rows);
-        Job { response, parts: Vec::new(), beside: Vec::new(), part_of_row, goes_on: false, began, ready: began }
+        Job { response, part_of_row: Vec::with_capacity(rows), ..Job::empty(columns_id, began) }
     }
 
     /// Rows that a caller brings, made for one model.
     pub(crate) fn brought(model: Arc<Model>, matrix: Matrix, began: Instant) -> Job {
-        let part = Part { model, matrix, scores: Vec::new() };
-        let response = v1::ScoreResponse::default();
-        Job { response, parts: vec![part], beside: Vec::new(), part_of_row: Vec::new(), goes_on: false, began, ready: Instant::now() }
+        let empty = Job::empty(model.signature().columns_id, began);
+        Job { parts: vec![Part { model, matrix, scores: Vec::new() }], ready: Instant::now(), ..empty }
+    }
+
+    fn empty(columns_id: u64, began: Instant) -> Job {
+        Job {
+            response: v1::ScoreResponse::default(),
+            columns_id,
+            logged: Logged::default(),
+            parts: Vec::new(),
+            beside: Vec::new(),
+            part_of_row: Vec::new(),
+            goes_on: false,
+            began,
+            ready: began,
+        }
     }
 
     /// These are further rows of a call.
@@ -139,6 +156,7 @@ impl Job {
             let BesidePart { models, answering, beside, matrix, left_out, .. } = part;
             models.compare(Beside { answered: answering, beside, rows: matrix, scores, left_out });
         }
+        self.logged.scored(&self.response);
         self.response
     }
 }
@@ -160,7 +178,10 @@ pub(super) fn run_together(mut jobs: Vec<Job>) -> Vec<Result<v1::ScoreResponse, 
     let (run, failed) = run_models(&mut jobs);
     let answer = |(job, failed): (Job, Option<ScoreError>)| match failed {
         None => Ok(job.finish(run)),
-        Some(error) => Err(Refusal::Score(error).into()),
+        Some(error) => {
+            job.logged.failed();
+            Err(Refusal::Score(error).into())
+        }
     };
     jobs.into_iter().zip(failed).map(answer).collect()
 }

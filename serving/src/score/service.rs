@@ -29,8 +29,13 @@ impl ScoreService for Scores {
     type ScoreStreamStream = Pin<Box<dyn Stream<Item = Result<v1::ScoreStreamResponse, Status>> + Send>>;
 
     async fn score_stream(&self, request: Request<Streaming<v1::ScoreRequest>>) -> Result<Response<Self::ScoreStreamStream>, Status> {
-        let shared = self.models.clone();
-        let scores = Arc::new(Scores { store: self.store.clone(), plans: self.plans.clone(), models: shared, bindings: Mutex::default() });
+        let scores = Arc::new(Scores {
+            store: self.store.clone(),
+            plans: self.plans.clone(),
+            models: self.models.clone(),
+            bindings: Mutex::default(),
+            log: self.log.clone(),
+        });
         let answers = request.into_inner().then(move |request| {
             let scores = scores.clone();
             async move {
@@ -46,7 +51,8 @@ impl ScoreService for Scores {
     }
 }
 
-fn error_of(status: &Status) -> v1::ScoreError {
+/// As a stream tells it.
+pub(super) fn error_of(status: &Status) -> v1::ScoreError {
     let reason = status.get_details_error_info().map(|info| info.reason).unwrap_or_default();
     v1::ScoreError { code: status.code().into(), reason, message: status.message().to_owned() }
 }

@@ -4,6 +4,7 @@ use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Instant;
 
 use bytes::Bytes;
 use tonic::Status;
@@ -106,8 +107,8 @@ impl Calls {
     }
 
     /// A call of a path that goes the usual way begins.
-    pub(super) fn begin(&self, path: &str) -> Watched {
-        self.lane.begin(self.lane.place(path))
+    pub(super) fn begin(&self, path: &str, at: Instant) -> Watched {
+        self.lane.begin(self.lane.place(path), at)
     }
 
     /// Tells every method that a turn has ended.
@@ -123,8 +124,8 @@ impl Calls {
 
     /// A call of it begins.
     #[inline]
-    pub(super) fn begin_unary(&self, unary: &Unary) -> Watched {
-        self.lane.begin(unary.place)
+    pub(super) fn begin_unary(&self, unary: &Unary, at: Instant) -> Watched {
+        self.lane.begin(unary.place, at)
     }
 }
 

@@ -72,6 +72,7 @@ pub(super) async fn converse(
                 stopping = None;
                 connection.as_mut().graceful_shutdown();
             }
+            READ.set(None);
             // How it ended is the client's affair: what it had asked before is answered or reset.
             if connection.as_mut().poll(context).is_ready() {
                 return Poll::Ready(());
@@ -108,6 +109,8 @@ pub(super) async fn converse(
 thread_local! {
     /// Calls that this thread has run since it last gave way.
     static RUN: Cell<usize> = const { Cell::new(0) };
+    /// When the calls of this turn were read; the clock is looked at for the first of them.
+    static READ: Cell<Option<Instant>> = const { Cell::new(None) };
     /// Whether the calls of a turn are run, whose end will be told.
     static IN_TURN: Cell<bool> = const { Cell::new(false) };
     /// Of the call that is run.
@@ -117,6 +120,13 @@ thread_local! {
 /// How long the call that is run has waited, and whether it is to be refused.
 pub(super) fn standing() -> Standing {
     STANDING.get()
+}
+
+/// When the call was read that begins now.
+fn read_at() -> Instant {
+    let at = READ.get().unwrap_or_else(Instant::now);
+    READ.set(Some(at));
+    at
 }
 
 /// Whether a call that is run now may wait for the end of a turn. One whose request came in pieces is run later, by itself.
@@ -154,7 +164,7 @@ impl hyper::service::Service<Request<Incoming>> for Dispatch {
 
     fn call(&self, request: Request<Incoming>) -> Call {
         match self.calls.unary(request.uri().path()) {
-            Some(unary) if is_plain(&request) => Call::Unary(call(unary, self.calls.begin_unary(unary), request)),
+            Some(unary) if is_plain(&request) => Call::Unary(call(unary, self.calls.begin_unary(unary, read_at()), request)),
             _ => Call::Routed(Box::new(routed(&self.calls, request))),
         }
     }
@@ -166,7 +176,7 @@ fn call(unary: &Unary, watched: Watched, request: Request<Incoming>) -> UnaryCal
 }
 
 fn routed(calls: &Calls, request: Request<Incoming>) -> RoutedCall {
-    let watched = calls.begin(request.uri().path());
+    let watched = calls.begin(request.uri().path(), read_at());
     RoutedCall::new(within(timeout(request.headers()), calls.routes.clone().call(request.map(Body::new))), watched)
 }
 

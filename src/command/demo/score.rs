@@ -96,8 +96,8 @@ fn load(store: &Arc<Store>, directory: &Path) -> Result<Result<Arc<Registry>, St
         std::fs::write(version.join(name), bytes)?;
     }
     let registry = Arc::new(Registry::new(Repository::new(directory), None, Settings::default()));
-    let tried = Scores::new(store.clone(), registry.clone()).load_all(&Policy::Latest(1));
-    for (_, loaded) in tried.map_err(|error| Failure::failed(error.to_string()))?.into_iter().flat_map(|(_, tried)| tried) {
+    let tried = Scores::new(store.clone(), registry.clone()).load_all(&Policy::Latest(1))?;
+    for (_, loaded) in tried.into_iter().flat_map(|(_, versions)| versions) {
         match loaded {
             Ok(_) => {}
             Err(LoadError::Runtime(missing)) => return Ok(Err(missing.to_string())),

@@ -7,7 +7,6 @@ use std::time::{Duration, Instant};
 use floodmark_ingest::writer;
 use floodmark_models::registry::Registry;
 use floodmark_serving::client::{Client, Question};
-use floodmark_serving::score::Scores;
 use floodmark_serving::server::Server;
 use floodmark_store::Store;
 use tokio::sync::oneshot;
@@ -15,7 +14,7 @@ use tokio::sync::oneshot;
 use super::SERVICE;
 use super::recount::Recount;
 use super::world::Sample;
-use crate::command::up;
+use crate::command::up::{self, Answers};
 use crate::failure::Failure;
 
 /// A call that takes longer has failed.
@@ -70,14 +69,8 @@ pub(super) fn with_server<T>(
 ) -> Result<T, Failure> {
     let server = Server::bind(up::settings(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))))?;
     let address = server.local_addr().to_string();
-    let (handle, writer) = writer::spawn(store.clone());
-    let make_calls = {
-        let (store, handle) = (store.clone(), handle.clone());
-        move || {
-            let scores = models.as_ref().map(|models| Arc::new(Scores::new(store.clone(), models.clone())));
-            up::calls(&store, scores.as_ref(), &handle)
-        }
-    };
+    let (handle, writer) = writer::spawn(store.clone(), None);
+    let answers = Answers::new(store.clone(), handle.clone(), models);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let (stop, stopped) = oneshot::channel::<()>();
     let (ended, answered) = runtime.block_on(async {
@@ -90,7 +83,7 @@ pub(super) fn with_server<T>(
             drop(stop);
             answered
         };
-        tokio::join!(server.serve(make_calls, until_told), ask)
+        tokio::join!(server.serve(move || answers.calls(), until_told), ask)
     });
     handle.close();
     writer.join().map_err(|_| Failure::failed("the writer panicked"))??;

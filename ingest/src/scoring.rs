@@ -1,0 +1,156 @@
+//! Stream scoring: the accepted events of a source go to whoever scores them, each once.
+//!
+//! The score of an event is that of `f(entity, its event time, its version)` with the event as the row's own (T5): of all events up to
+//! and including its own commit, those that count at its event time, of those at the same instant the ones with no greater id, and
+//! itself, once. So it follows from the log, and any later call at that as-of time and version has the same one.
+//!
+//! The router writes the rows of a commit down as a request, which the commit makes durable; once the commit is applied, and it is
+//! known who was accepted, the rows go to the scorer. What was not scored before a crash waits in the store, and comes first.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use floodmark_features::codec::Damaged;
+use floodmark_features::definition::Source;
+use floodmark_features::value::ValueRef;
+use floodmark_proto::v1;
+use floodmark_proto::v1::value::Kind;
+use floodmark_store::{Store, StoreError, ToScore, Unscored};
+use prost::Message;
+use tokio::sync::watch;
+
+/// How often a scorer that has no model yet is asked again.
+const NOT_READY_RETRY: Duration = Duration::from_millis(100);
+/// Scores that wait for the next commit may take so many bytes; then they have an fsync of their own.
+const READY_BYTES: usize = 32 << 20;
+
+/// The accepted events of one commit.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Events {
+    /// Position in the definitions' sources.
+    pub source: usize,
+    /// The version under which they were committed, and as of which they are scored.
+    pub version: u64,
+    /// For each row of the request, the sequence number of its event.
+    pub sequences: Vec<u64>,
+    /// The events, each its row's own. No model and no version of the store is named yet.
+    pub request: v1::ScoreRequest,
+}
+
+/// Scores events: a record for each row, in their order; `None` if it cannot score yet and is to be asked again.
+pub type Scorer = Arc<dyn Fn(&Events) -> Result<Option<Vec<Vec<u8>>>, StoreError> + Send + Sync>;
+
+/// Who scores, and what.
+#[derive(Clone)]
+pub struct Scoring {
+    /// Positions in the definitions' sources.
+    pub sources: Vec<usize>,
+    /// Who does it.
+    pub scorer: Scorer,
+}
+
+/// The rows of a commit, as a request for scores.
+pub(crate) struct Rows {
+    first: u64,
+    request: v1::ScoreRequest,
+}
+
+impl Rows {
+    /// No rows of a source yet; the first one will have this sequence number.
+    pub(crate) fn new(source: &Source, first: u64) -> Rows {
+        let columns = source.schema.columns.iter().map(|column| column.name.clone()).collect();
+        let event_shape = Some(v1::EventShape { source: source.name.clone(), columns });
+        Rows { first, request: v1::ScoreRequest { event_shape, ..v1::ScoreRequest::default() } }
+    }
+
+    /// Adds a row. An id that is made of partition and offset is said beside the columns.
+    pub(crate) fn push<'a>(&mut self, values: impl Iterator<Item = ValueRef<'a>>, made_id: Option<u64>) {
+        let id = made_id.map(|id| v1::Value { kind: Some(Kind::Int64Value(id as i64)) });
+        let event = v1::OwnEvent { id, values: values.map(value).collect(), ..v1::OwnEvent::default() };
+        self.request.rows.push(v1::EntityRow { event: Some(event), ..v1::EntityRow::default() });
+    }
+
+    /// For the commit; nothing if there are no rows.
+    pub(crate) fn finish(self) -> Option<ToScore> {
+        let rows = self.request.rows.len() as u64;
+        (rows > 0).then(|| ToScore { sequences: self.first..self.first + rows, request: self.request.encode_to_vec() })
+    }
+}
+
+fn value(value: ValueRef<'_>) -> v1::Value {
+    let kind = match value {
+        ValueRef::Null => None,
+        ValueRef::Bool(b) => Some(Kind::BoolValue(b)),
+        ValueRef::Int(i) => Some(Kind::Int64Value(i)),
+        ValueRef::Float(x) => Some(Kind::DoubleValue(x)),
+        ValueRef::Str(text) => Some(Kind::StringValue(text.to_owned())),
+        ValueRef::Time(time) => Some(Kind::TimestampMicros(time.micros())),
+    };
+    v1::Value { kind }
+}
+
+/// Scoring as the apply stage does it, for each commit behind its publication.
+///
+/// A commit's events are scored before the next commit is applied: where scoring is slower than the source, the queues in front fill
+/// up, and the source waits.
+pub(crate) struct Scored {
+    scoring: Option<Scoring>,
+    stopping: watch::Receiver<bool>,
+}
+
+impl Scored {
+    /// `stopping` turns true when nobody is to be waited for any more.
+    pub(crate) fn new(scoring: Option<Scoring>, stopping: watch::Receiver<bool>) -> Scored {
+        Scored { scoring, stopping }
+    }
+
+    /// Scores what waits from before, in the order of the versions.
+    pub(crate) fn work_off(&self, store: &Store) -> Result<(), StoreError> {
+        let Some(scoring) = &self.scoring else { return Ok(()) };
+        for waiting in store.waiting_for_scores() {
+            if scoring.sources.contains(&waiting.source) && !self.score(store, waiting.version)? {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Scores a commit, if its events are to be scored. False if there is nobody to do it and no more time to wait: then it waits in
+    /// the store.
+    pub(crate) fn score(&self, store: &Store, version: u64) -> Result<bool, StoreError> {
+        let Some(scoring) = &self.scoring else { return Ok(true) };
+        let Some(unscored) = store.unscored(version)? else { return Ok(true) };
+        let events = events_of(unscored)?;
+        let records = loop {
+            match (scoring.scorer)(&events)? {
+                Some(records) => break records,
+                None if *self.stopping.borrow() => return Ok(false),
+                None => std::thread::sleep(NOT_READY_RETRY),
+            }
+        };
+        if records.len() != events.sequences.len() {
+            return Err(Damaged { what: "a scorer gave not one record for each event" }.into());
+        }
+        store.keep_scores(version, events.sequences.into_iter().zip(records).collect());
+        if store.ready_score_bytes() >= READY_BYTES {
+            store.write_scores()?;
+        }
+        Ok(true)
+    }
+}
+
+/// The rows of a commit that were accepted.
+fn events_of(unscored: Unscored) -> Result<Events, StoreError> {
+    let unreadable = |_| Damaged { what: "events to score are no request" };
+    let mut request = v1::ScoreRequest::decode(unscored.to_score.request.as_slice()).map_err(unreadable)?;
+    if request.rows.len() as u64 != unscored.to_score.sequences.end - unscored.to_score.sequences.start {
+        return Err(Damaged { what: "events to score are not as many as they should be" }.into());
+    }
+    let accepted: Vec<(usize, u64)> = unscored.accepted().collect();
+    request.rows = accepted.iter().map(|(row, _)| std::mem::take(&mut request.rows[*row])).collect();
+    let sequences = accepted.into_iter().map(|(_, sequence)| sequence).collect();
+    Ok(Events { source: unscored.source, version: unscored.version, sequences, request })
+}
+
+#[cfg(test)]
+mod tests;
