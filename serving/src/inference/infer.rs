@@ -72,7 +72,7 @@ impl UnaryMethod for Infer {
         for ((job, (wanted, answer)), failed) in jobs.into_iter().zip(answers).zip(failed) {
             let done = match failed {
                 None => Ok(framed(wanted.of_job(job, run))),
-                Some(error) => Err(Refusal::Score(error).into()),
+                Some(error) => Err(job.fail(error).into()),
             };
             let _ = answer.send(done); // a caller that has gone needs none
         }
@@ -132,6 +132,6 @@ fn run_alone(job: Job, wanted: Wanted) -> Result<Answer, Status> {
     let [job] = jobs;
     match failed.into_iter().flatten().next() {
         None => Ok(wanted.of_job(job, run)),
-        Some(error) => Err(Refusal::Score(error).into()),
+        Some(error) => Err(job.fail(error).into()),
     }
 }
