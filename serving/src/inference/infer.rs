@@ -11,6 +11,7 @@ use tonic::Status;
 
 use super::answer::{Answer, Prepared, Wanted, Work};
 use super::error::TensorError;
+use super::response::framed;
 use super::{Inference, Refusal};
 use crate::score::job::{Job, run_models};
 use crate::server::{Framed, Outcome, UnaryMethod};
@@ -77,13 +78,6 @@ impl UnaryMethod for Infer {
             let _ = answer.send(done); // a caller that has gone needs none
         }
     }
-}
-
-fn framed(answer: Answer) -> Framed {
-    let response = answer.into_response();
-    let mut framed = Framed::with_capacity(response.encoded_len());
-    response.encode_raw(framed.message());
-    framed
 }
 
 impl Inference {
