@@ -1,5 +1,7 @@
 //! The Open Inference Protocol on the real server: alone and in company, and with models that go and come back.
 
+use std::path::Path;
+
 use floodmark_proto::inference::grpc_inference_service_client::GrpcInferenceServiceClient;
 use floodmark_proto::inference::model_infer_request::InferInputTensor;
 use floodmark_proto::inference::*;
@@ -7,6 +9,7 @@ use tokio::task::JoinSet;
 use tonic::Code;
 use tonic::transport::Channel;
 
+use crate::push::start_with;
 use crate::score::server_with;
 
 type Client = GrpcInferenceServiceClient<Channel>;
@@ -83,4 +86,20 @@ async fn operators_take_a_model_out_and_bring_it_back() {
     let load = RepositoryModelLoadRequest { model_name: "fraud".to_owned(), ..RepositoryModelLoadRequest::default() };
     client.repository_model_load(load).await.expect("it comes back");
     infer(&client, matrix(0)).await.expect("a score");
+}
+
+#[tokio::test]
+async fn without_onnx_runtime_the_server_says_what_is_missing() {
+    let home = tempfile::tempdir().expect("a directory");
+    let models = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/fraud/models");
+    let nowhere = home.path().join("nowhere");
+    let options = ["--models", models.to_str().expect("text"), "--onnxruntime", nowhere.to_str().expect("text")];
+    let running = start_with(&home.path().join("store"), &options);
+    let mut client = Client::connect(running.address.clone()).await.expect("a server");
+    assert!(client.server_live(ServerLiveRequest {}).await.expect("it lives").into_inner().live);
+    assert!(!client.server_ready(ServerReadyRequest {}).await.expect("it answers").into_inner().ready);
+    let metadata = client.server_metadata(ServerMetadataRequest {}).await.expect("it answers").into_inner();
+    assert!(metadata.extensions.contains(&"onnxruntime_missing".to_owned()), "{:?}", metadata.extensions);
+    let refused = infer(&client, matrix(0)).await.expect_err("nothing runs it");
+    assert!(refused.code() == Code::Unavailable && refused.message().contains("make setup"), "{refused}");
 }

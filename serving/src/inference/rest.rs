@@ -92,7 +92,10 @@ impl Inference {
         let path = Path::of(&segments)?;
         if path.method() != method {
             let allowed = if path.method() == Method::GET { "GET, HEAD" } else { "POST" };
-            return Some(Refused::Method { allowed: allowed.to_owned() }.response());
+            let error = Refused::Method { allowed: allowed.to_owned() }.to_string();
+            let mut response = said(StatusCode::METHOD_NOT_ALLOWED, &json!({ "error": error }));
+            response.headers_mut().insert(header::ALLOW, HeaderValue::from_static(allowed));
+            return Some(response);
         }
         Some(self.found(path, headers, body).await.unwrap_or_else(|status| refused(&status)))
     }

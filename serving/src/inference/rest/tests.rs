@@ -158,7 +158,8 @@ async fn paths_are_the_protocols() {
     assert_eq!(config["input"][0]["dims"], json!([-1, 3]));
     assert_eq!(get("/v2/models/matrix/stats").await.1["model_stats"][0]["inference_count"], 0);
     assert_eq!(get("/v2/models/stats").await.1["model_stats"].as_array().unwrap().len(), 3);
-    assert_eq!(call(inference, "POST", "/v2/models/matrix", "").await.0, 405);
+    let method = json!({ "error": "the path does not have this method. allowed=GET, HEAD" });
+    assert_eq!(call(inference, "POST", "/v2/models/matrix", "").await, (405, method));
     assert_eq!(call(inference, "GET", "/v2/models/matrix/infer", "").await.0, 405);
     for path in ["/", "/v1/models", "/v2/", "/v2/models/matrix/explain", "/v2/models/matrix/versions/1/nothing/ready", "v2"] {
         assert!(inference.answer(&Method::GET, path, &HeaderMap::new(), Bytes::new()).await.is_none(), "{path}");
