@@ -10,6 +10,7 @@ mod flink;
 mod handbook;
 mod harness;
 mod http;
+mod inference;
 mod keeping;
 mod kernel;
 mod models_command;

@@ -14,6 +14,7 @@ mod grpc;
 mod infer;
 mod looked_up;
 mod operate;
+mod response;
 mod rest;
 mod statistics;
 mod tensor;
@@ -111,6 +112,9 @@ fn check_outputs(request: &ModelInferRequest) -> Result<(), TensorError> {
     for (at, output) in request.outputs.iter().enumerate() {
         if output.name != SCORE {
             return Err(TensorError::UnknownOutput { at, output: shown(&output.name), expected: SCORE });
+        }
+        if at > 0 {
+            return Err(TensorError::OutputTwice { at, output: SCORE });
         }
         supported(output.parameters.keys(), "shared memory", "shared_memory")?;
         supported(output.parameters.keys(), "classification of outputs", "classification")?;

@@ -42,16 +42,17 @@ pub(super) enum Work {
 }
 
 /// What is known of an answer before the model has run.
+#[derive(Clone)]
 pub(super) struct Wanted {
     /// The model that the request named.
     lead: Arc<Model>,
     missing: usize,
     id: String,
-    outputs: usize,
     typed: bool,
 }
 
 /// Scores, and what goes with them.
+#[derive(Clone)]
 pub(super) struct Answer {
     pub(super) wanted: Wanted,
     version: u64,
@@ -90,8 +91,7 @@ impl Prepared {
 
 impl Wanted {
     fn new(lead: Arc<Model>, missing: usize, request: &ModelInferRequest) -> Wanted {
-        let (id, outputs, typed) = (request.id.clone(), request.outputs.len().max(1), is_set(&request.parameters, TYPED_OUTPUTS));
-        Wanted { lead, missing, id, outputs, typed }
+        Wanted { lead, missing, id: request.id.clone(), typed: is_set(&request.parameters, TYPED_OUTPUTS) }
     }
 
     /// The answer, once the models have run.
@@ -155,7 +155,7 @@ impl Answer {
     /// As a message. Contents are raw unless typed ones were asked for: clients read what is at an output's position, and no other.
     pub(super) fn into_response(self) -> ModelInferResponse {
         let contents = self.wanted.typed.then(|| self.contents());
-        let raw = if self.wanted.typed { Vec::new() } else { vec![self.raw(); self.wanted.outputs] };
+        let raw_output_contents = if self.wanted.typed { Vec::new() } else { vec![self.raw()] };
         let output = InferOutputTensor {
             name: SCORE.to_owned(),
             datatype: self.datatype().name().to_owned(),
@@ -168,9 +168,13 @@ impl Answer {
             model_version: self.version.to_string(),
             id: self.wanted.id,
             parameters: self.parameters,
-            outputs: vec![output; self.wanted.outputs],
-            raw_output_contents: raw,
+            outputs: vec![output],
+            raw_output_contents,
         }
+    }
+
+    pub(super) fn is_typed(&self) -> bool {
+        self.wanted.typed
     }
 
     pub(super) fn model(&self) -> &str {

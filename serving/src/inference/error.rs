@@ -46,6 +46,8 @@ pub(crate) enum TensorError {
     Missing { tensor: String, expected: String },
     #[error("no output has this name. output={output} expected={expected}")]
     UnknownOutput { at: usize, output: String, expected: &'static str },
+    #[error("output is asked for twice. output={output}")]
+    OutputTwice { at: usize, output: &'static str },
     #[error("parameter has the wrong type or value. parameter={parameter} expected={expected}")]
     Parameter { parameter: &'static str, expected: &'static str },
     #[error("this server has no {what}; send without. parameter={parameter}")]
@@ -71,6 +73,7 @@ impl TensorError {
             TensorError::Mixture { .. } => "MIXED_FORMS",
             TensorError::Twice { .. } => "TENSOR_TWICE",
             TensorError::UnknownOutput { .. } => "UNKNOWN_OUTPUT",
+            TensorError::OutputTwice { .. } => "OUTPUT_TWICE",
             TensorError::Parameter { .. } => "WRONG_PARAMETER",
             TensorError::Unsupported { .. } => "UNSUPPORTED",
             TensorError::Body { .. } => "WRONG_BODY",
@@ -94,7 +97,7 @@ impl TensorError {
             | TensorError::NotText { at, .. } => input(at, ""),
             TensorError::RawCount { .. } => Some("raw_input_contents".to_owned()),
             TensorError::NoInputs { .. } | TensorError::Missing { .. } => Some("inputs".to_owned()),
-            TensorError::UnknownOutput { at, .. } => Some(format!("outputs[{at}].name")),
+            TensorError::UnknownOutput { at, .. } | TensorError::OutputTwice { at, .. } => Some(format!("outputs[{at}].name")),
             TensorError::Parameter { parameter, .. } => Some(format!("parameters.{parameter}")),
             TensorError::Unsupported { parameter, .. } => Some(format!("parameters.{parameter}")),
             TensorError::Body { .. } => None,

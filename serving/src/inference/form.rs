@@ -27,6 +27,9 @@ impl Form {
             (_, []) => return Err(TensorError::NoInputs { expected: expected(model, plan) }),
             _ => {}
         }
+        // Of one more than there are names, one is strange or there twice: the rest need not be compared with each other.
+        let most = brought(model).chain(asked(plan)).count() + 1;
+        let tensors = &tensors[..tensors.len().min(most)];
         if let Some(twice) = tensors.iter().find(|tensor| tensors[..tensor.at].iter().any(|before| before.name == tensor.name)) {
             return Err(TensorError::Twice { at: twice.at, tensor: shown(twice.name) });
         }

@@ -11,6 +11,7 @@ use tonic::Status;
 
 use super::answer::{Answer, Prepared, Wanted, Work};
 use super::error::TensorError;
+use super::response::framed;
 use super::{Inference, Refusal};
 use crate::score::job::{Job, run_models};
 use crate::server::{Framed, Outcome, UnaryMethod};
@@ -72,18 +73,11 @@ impl UnaryMethod for Infer {
         for ((job, (wanted, answer)), failed) in jobs.into_iter().zip(answers).zip(failed) {
             let done = match failed {
                 None => Ok(framed(wanted.of_job(job, run))),
-                Some(error) => Err(Refusal::Score(error).into()),
+                Some(error) => Err(job.fail(error).into()),
             };
             let _ = answer.send(done); // a caller that has gone needs none
         }
     }
-}
-
-fn framed(answer: Answer) -> Framed {
-    let response = answer.into_response();
-    let mut framed = Framed::with_capacity(response.encoded_len());
-    response.encode_raw(framed.message());
-    framed
 }
 
 impl Inference {
@@ -132,6 +126,6 @@ fn run_alone(job: Job, wanted: Wanted) -> Result<Answer, Status> {
     let [job] = jobs;
     match failed.into_iter().flatten().next() {
         None => Ok(wanted.of_job(job, run)),
-        Some(error) => Err(Refusal::Score(error).into()),
+        Some(error) => Err(job.fail(error).into()),
     }
 }

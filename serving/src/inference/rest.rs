@@ -13,6 +13,7 @@ use floodmark_proto::inference::{ModelConfigResponse, ModelRepositoryParameter, 
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, header};
 use percent_encoding::percent_decode_str;
 use serde::Deserialize;
+use serde_json::error::Category;
 use serde_json::{Value, json};
 use tonic::{Code, Status};
 use tonic_types::StatusExt;
@@ -91,7 +92,10 @@ impl Inference {
         let path = Path::of(&segments)?;
         if path.method() != method {
             let allowed = if path.method() == Method::GET { "GET, HEAD" } else { "POST" };
-            return Some(Refused::Method { allowed: allowed.to_owned() }.response());
+            let error = Refused::Method { allowed: allowed.to_owned() }.to_string();
+            let mut response = said(StatusCode::METHOD_NOT_ALLOWED, &json!({ "error": error }));
+            response.headers_mut().insert(header::ALLOW, HeaderValue::from_static(allowed));
+            return Some(response);
         }
         Some(self.found(path, headers, body).await.unwrap_or_else(|status| refused(&status)))
     }
@@ -118,7 +122,7 @@ impl Inference {
             Path::Infer(model, version) => {
                 let asked = read::request(model, version, headers, &body)?;
                 let prepared = self.prepare(&asked.request, |at| asked.raw.get(at)?.as_deref())?;
-                write::response(self.run(prepared).await?, &asked.binary)
+                write::response(&self.run(prepared).await?, asked.binary)
             }
             Path::Index => {
                 let only_ready = parse::<Option<Index>>(&body)?.is_some_and(|index| index.ready);
@@ -177,7 +181,18 @@ fn parameters(body: &[u8]) -> Result<BTreeMap<String, ModelRepositoryParameter>,
 /// A body that may be left out: then it is null.
 fn parse<'b, T: Deserialize<'b>>(body: &'b [u8]) -> Result<T, Status> {
     let body = if body.is_empty() { b"null" } else { body };
-    serde_json::from_slice(body).map_err(|error| wrong_body(error.to_string()))
+    serde_json::from_slice(body).map_err(|error| misread(&error))
+}
+
+/// Names may be in a message; values never are.
+fn misread(error: &serde_json::Error) -> Status {
+    let said = error.to_string();
+    wrong_body(match error.classify() {
+        Category::Data if !said.starts_with("missing field") && !said.starts_with("duplicate field") => {
+            format!("a value is not of its field's type at line {} column {}", error.line(), error.column())
+        }
+        _ => said,
+    })
 }
 
 fn wrong_body(reason: String) -> Status {

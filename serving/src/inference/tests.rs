@@ -1,11 +1,14 @@
 //! Requests in both forms, what they are answered, and why others are refused.
 
+#![allow(clippy::unwrap_used)] // in a test, a panic is the message
+
 use floodmark_proto::inference::grpc_inference_service_server::GrpcInferenceService;
 use floodmark_proto::inference::infer_parameter::ParameterChoice;
 use floodmark_proto::inference::model_infer_request::{InferInputTensor, InferRequestedOutputTensor};
 use floodmark_proto::inference::*;
 use floodmark_proto::v1;
 use floodmark_proto::v1::value::Kind;
+use prost::Message;
 use tonic::{Code, Request, Status};
 use tonic_types::StatusExt;
 
@@ -191,6 +194,8 @@ async fn names_tell_the_forms_apart() {
     assert_eq!(infer("matrix", &[]).await, said("MISSING_TENSOR", "inputs"));
     assert_eq!(infer("matrix", &["Y"]).await, said("UNKNOWN_TENSOR", "inputs[0].name"));
     assert_eq!(infer("matrix", &["X", "X"]).await, said("TENSOR_TWICE", "inputs[1].name"));
+    let many: Vec<&str> = ["X", "amount"].into_iter().cycle().take(50_000).collect();
+    assert_eq!(infer("matrix", &many).await, said("TENSOR_TWICE", "inputs[2].name"), "and soon");
     assert_eq!(infer("matrix", &["X", "customer_id"]).await, said("MIXED_FORMS", "inputs[1].name"));
     assert_eq!(infer("matrix", &["amount"]).await, said("MISSING_KEY", "key_names"));
     // `amount` is a tensor of this model, and a field of its service's requests.
@@ -207,17 +212,19 @@ async fn outputs_are_as_they_are_asked_for() {
     let output = |name: &str| InferRequestedOutputTensor { name: name.to_owned(), ..InferRequestedOutputTensor::default() };
     let bool = |b| InferParameter { parameter_choice: Some(ParameterChoice::BoolParam(b)) };
 
-    let twice = ModelInferRequest { outputs: vec![output("score"), output("score")], id: "r-7".to_owned(), ..asked("wide", row()) };
-    let response = world.inference.infer(&twice).await.unwrap();
-    assert_eq!((response.outputs.len(), response.id.as_str(), response.outputs[1].datatype.as_str()), (2, "r-7", "FP64"));
+    let named = ModelInferRequest { outputs: vec![output("score")], id: "r-7".to_owned(), ..asked("wide", row()) };
+    let response = world.inference.infer(&named).await.unwrap();
+    assert_eq!((response.outputs.len(), response.id.as_str(), response.outputs[0].datatype.as_str()), (1, "r-7", "FP64"));
     assert_eq!(scores(&response), [2.5]);
+    let twice = ModelInferRequest { outputs: vec![output("score"), output("score")], ..asked("wide", row()) };
+    assert_eq!(why(world.inference.infer(&twice).await), said("OUTPUT_TWICE", "outputs[1].name"));
     let typed = ModelInferRequest { parameters: [("typed_outputs".to_owned(), bool(true))].into(), ..asked("matrix", row()) };
     let response = world.inference.infer(&typed).await.unwrap();
     assert!(response.raw_output_contents.is_empty());
     assert_eq!(response.outputs[0].contents.as_ref().expect("typed contents").fp32_contents, [2.5]);
 
-    let unknown = ModelInferRequest { outputs: vec![output("score"), output("label")], ..asked("matrix", row()) };
-    assert_eq!(why(world.inference.infer(&unknown).await), said("UNKNOWN_OUTPUT", "outputs[1].name"));
+    let unknown = ModelInferRequest { outputs: vec![output("label")], ..asked("matrix", row()) };
+    assert_eq!(why(world.inference.infer(&unknown).await), said("UNKNOWN_OUTPUT", "outputs[0].name"));
     let mut classified = ModelInferRequest { outputs: vec![output("score")], ..asked("matrix", row()) };
     classified.outputs[0].parameters.insert("classification".to_owned(), bool(true));
     assert_eq!(why(world.inference.infer(&classified).await).0, Code::Unimplemented);
@@ -227,6 +234,22 @@ async fn outputs_are_as_they_are_asked_for() {
     let mut few = asked("columns", vec![floats("amount", &[1], &[1.0]), ints("nb", &[1], &[1]), texts("cat", &[1], &["a"])]);
     few.raw_input_contents.pop();
     assert_eq!(why(world.inference.infer(&few).await), said("RAW_AND_TYPED", "raw_input_contents"));
+}
+
+#[tokio::test]
+async fn the_bytes_of_an_answer_are_those_of_its_message() {
+    let Some(world) = World::loaded(false) else { return };
+    let inference = &world.inference;
+    let rows = |model, rows: i64| asked(model, vec![floats("X", &[rows, 3], &vec![f32::from(3_u8); 3 * rows as usize])]);
+    let missing = asked("matrix", vec![floats("X", &[1, 3], &[1.0, f32::NAN, 1.0])]);
+    let id = ModelInferRequest { id: "r".repeat(300), ..rows("matrix", 2) };
+    let typed = InferParameter { parameter_choice: Some(ParameterChoice::BoolParam(true)) };
+    let typed = ModelInferRequest { parameters: [("typed_outputs".to_owned(), typed)].into(), ..rows("wide", 2) };
+    for request in [rows("matrix", 0), rows("matrix", 1), rows("wide", 200), by_key("columns", &[1, 2, 3]).0, missing, id, typed] {
+        let answer = inference.run(inference.prepare_message(&request).unwrap()).await.unwrap();
+        let bytes = response::framed(answer.clone());
+        assert_eq!(ModelInferResponse::decode(bytes.as_message()).unwrap(), answer.into_response());
+    }
 }
 
 #[tokio::test]

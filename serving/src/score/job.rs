@@ -138,6 +138,12 @@ impl Job {
         self.ready = Instant::now();
     }
 
+    /// There is no response: a model has failed.
+    pub(crate) fn fail(self, error: ScoreError) -> Refusal {
+        self.logged.failed();
+        Refusal::Score(error)
+    }
+
     /// The response to rows that were looked up.
     pub(crate) fn finish(mut self, run: Run) -> v1::ScoreResponse {
         let mut next = vec![0; self.parts.len()];
@@ -178,10 +184,7 @@ pub(super) fn run_together(mut jobs: Vec<Job>) -> Vec<Result<v1::ScoreResponse, 
     let (run, failed) = run_models(&mut jobs);
     let answer = |(job, failed): (Job, Option<ScoreError>)| match failed {
         None => Ok(job.finish(run)),
-        Some(error) => {
-            job.logged.failed();
-            Err(Refusal::Score(error).into())
-        }
+        Some(error) => Err(job.fail(error).into()),
     };
     jobs.into_iter().zip(failed).map(answer).collect()
 }

@@ -16,13 +16,13 @@ use tonic::Status;
 use super::super::datatype::Datatype;
 use super::super::error::TensorError;
 use super::super::is_set;
-use super::{JSON_LENGTH, wrong_body};
+use super::{JSON_LENGTH, misread, wrong_body};
 use crate::refusal::{Refusal, shown};
 
 /// The bytes of a tensor that follow the JSON.
 const BINARY_SIZE: &str = "binary_data_size";
 
-/// Whether outputs are to be bytes: one by one, or all.
+/// Whether an output is to be bytes: said of it, or of all.
 const BINARY: &str = "binary_data";
 const ALL_BINARY: &str = "binary_data_output";
 
@@ -31,8 +31,8 @@ pub(super) struct Asked {
     pub(super) request: ModelInferRequest,
     /// By input: its bytes, if they followed the JSON.
     pub(super) raw: Vec<Option<Bytes>>,
-    /// By output: whether it is to be bytes.
-    pub(super) binary: Vec<bool>,
+    /// Whether the output is to be bytes.
+    pub(super) binary: bool,
 }
 
 #[derive(Deserialize)]
@@ -66,8 +66,7 @@ struct Output {
 /// Reads the body of an inference.
 pub(super) fn request(model: &str, version: &str, headers: &HeaderMap, body: &Bytes) -> Result<Asked, Status> {
     let length = json_length(headers, body.len())?;
-    let Body { id, parameters, inputs, outputs } =
-        serde_json::from_slice(&body[..length]).map_err(|error| wrong_body(error.to_string()))?;
+    let Body { id, parameters, inputs, outputs } = serde_json::from_slice(&body[..length]).map_err(|error| misread(&error))?;
     let mut following = body.slice(length..);
     let (mut tensors, mut raw) = (Vec::with_capacity(inputs.len()), Vec::with_capacity(inputs.len()));
     for (at, input) in inputs.into_iter().enumerate() {
@@ -90,11 +89,8 @@ pub(super) fn request(model: &str, version: &str, headers: &HeaderMap, body: &By
         raw_input_contents: Vec::new(),
     };
     let all = is_set(&request.parameters, ALL_BINARY);
-    let wanted = |output: &InferRequestedOutputTensor| match output.parameters.get(BINARY) {
-        Some(_) => is_set(&output.parameters, BINARY),
-        None => all,
-    };
-    let binary = if request.outputs.is_empty() { vec![all] } else { request.outputs.iter().map(wanted).collect() };
+    let said = request.outputs.iter().find(|output| output.parameters.contains_key(BINARY));
+    let binary = said.map_or(all, |output| is_set(&output.parameters, BINARY));
     Ok(Asked { request, raw, binary })
 }
 

@@ -1,4 +1,4 @@
-//! An answer as JSON, and the bytes of its tensors after it where they were asked for.
+//! An answer as JSON, and the bytes of its tensor after it where they were asked for.
 
 use std::collections::BTreeMap;
 
@@ -24,7 +24,7 @@ struct Body<'a> {
     id: &'a str,
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     parameters: BTreeMap<&'a str, Value>,
-    outputs: Vec<Output>,
+    outputs: [Output; 1],
 }
 
 #[derive(Serialize)]
@@ -51,29 +51,29 @@ enum Data {
     Wide(Vec<f64>),
 }
 
-/// `binary` says of each output whether it is to be bytes.
-pub(super) fn response(answer: Answer, binary: &[bool]) -> Result<Response<Bytes>, Status> {
-    let raw = answer.raw();
-    let output = |is_binary: &bool| Output {
+/// With the output as bytes, if that is wanted.
+pub(super) fn response(answer: &Answer, binary: bool) -> Result<Response<Bytes>, Status> {
+    let raw = if binary { answer.raw() } else { Bytes::new() };
+    let output = Output {
         name: SCORE,
         datatype: answer.datatype().name(),
         shape: [answer.scores().len()],
-        parameters: is_binary.then_some(Binary { binary_data_size: raw.len() }),
-        data: (!is_binary).then(|| data(&answer)),
+        parameters: binary.then_some(Binary { binary_data_size: raw.len() }),
+        data: (!binary).then(|| data(answer)),
     };
     let body = Body {
         model_name: answer.model(),
         model_version: answer.version().to_string(),
         id: answer.id(),
         parameters: answer.parameters().iter().filter_map(|(name, value)| Some((name.as_str(), of_parameter(value)?))).collect(),
-        outputs: binary.iter().map(output).collect(),
+        outputs: [output],
     };
     let mut bytes = serde_json::to_vec(&body).map_err(|error| Status::internal(format!("the answer cannot be written: {error}")))?;
     let length = bytes.len();
-    if !binary.contains(&true) {
+    if !binary {
         return Ok(json(StatusCode::OK, bytes));
     }
-    binary.iter().filter(|is_binary| **is_binary).for_each(|_| bytes.extend_from_slice(&raw));
+    bytes.extend_from_slice(&raw);
     let mut response = Response::new(Bytes::from(bytes));
     response.headers_mut().insert(JSON_LENGTH, HeaderValue::from(length));
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"));

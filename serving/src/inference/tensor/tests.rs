@@ -1,5 +1,7 @@
 //! Contents of every datatype, raw and typed, and what is wrong with them.
 
+#![allow(clippy::unwrap_used)] // in a test, a panic is the message
+
 use floodmark_proto::inference::InferTensorContents;
 use proptest::prelude::*;
 
