@@ -67,7 +67,8 @@ pub(crate) fn start_with(store: &Path, more: &[&str]) -> Running {
 
 pub(crate) fn start_defined(definitions: &Path, store: &Path, more: &[&str]) -> Running {
     let mut child = Command::new(env!("CARGO_BIN_EXE_floodmark"))
-        .args(["up", "--listen", "127.0.0.1:0", "--json", "--definitions"])
+        // On a busy machine calls wait, and none is to be refused for that.
+        .args(["up", "--listen", "127.0.0.1:0", "--json", "--longest-wait", "0", "--definitions"])
         .arg(definitions)
         .arg("--store")
         .arg(store)

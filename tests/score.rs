@@ -103,18 +103,22 @@ async fn a_score_is_the_same_alone_and_in_company() {
     push(&running.address, vec![request(1, events)]).await;
     let client = ScoreServiceClient::connect(running.address.clone()).await.expect("a server");
     let question = |n: i64| by_keys(n % 9, 1.0 + n as f64, 30 + n);
-    let mut company = JoinSet::new();
-    for n in 0..200 {
-        let client = client.clone();
-        company.spawn(async move { (n, score(&client, question(n)).await.expect("a score")) });
-    }
-    let mut shared = 0;
-    while let Some(done) = company.join_next().await {
-        let (n, together) = done.expect("an answer");
-        shared = shared.max(together.times.expect("times").batch_rows);
-        let alone = score(&client, question(n)).await.expect("a score");
-        assert_eq!(alone.times.expect("times").batch_rows, 1);
-        assert_eq!(row_of(together), row_of(alone), "question {n}");
+    // A busy machine may bring the calls of one company one by one.
+    let (mut shared, mut companies) = (0, 0);
+    while shared <= 1 && companies < 20 {
+        companies += 1;
+        let mut company = JoinSet::new();
+        for n in 0..200 {
+            let client = client.clone();
+            company.spawn(async move { (n, score(&client, question(n)).await.expect("a score")) });
+        }
+        // All of them, so that nobody is left to share a run with who asks alone.
+        for (n, together) in company.join_all().await {
+            shared = shared.max(together.times.expect("times").batch_rows);
+            let alone = score(&client, question(n)).await.expect("a score");
+            assert_eq!(alone.times.expect("times").batch_rows, 1);
+            assert_eq!(row_of(together), row_of(alone), "question {n}");
+        }
     }
     assert!(shared > 1, "calls that come together share a run");
     // A row that is refused fails its own call only.

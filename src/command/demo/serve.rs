@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use floodmark_ingest::writer;
 use floodmark_models::registry::Registry;
 use floodmark_serving::client::{Client, Question};
-use floodmark_serving::server::Server;
+use floodmark_serving::server::{Server, ServerSettings};
 use floodmark_store::Store;
 use tokio::sync::oneshot;
 
@@ -67,7 +67,9 @@ pub(super) fn with_server<T>(
     models: Option<Arc<Registry>>,
     ask: impl AsyncFnOnce(String) -> Result<T, Failure>,
 ) -> Result<T, Failure> {
-    let server = Server::bind(up::settings(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))))?;
+    // Whoever asks here asks one at a time: a wait is the machine's, and no call is to be refused for it.
+    let settings = up::settings(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)));
+    let server = Server::bind(ServerSettings { longest_wait: Duration::ZERO, ..settings })?;
     let address = server.local_addr().to_string();
     let (handle, writer) = writer::spawn(store.clone(), None);
     let answers = Answers::new(store.clone(), handle.clone(), models);
