@@ -419,6 +419,7 @@ fn what_cannot_be_scored_is_refused_at_the_start() {
     let logins = "sources:\n  logins: { schema: { at: timestamp, customer_id: int64 }, event_time: at }\n";
     let definitions = home.path().join("floodmark.yaml");
     std::fs::write(&definitions, fraud.replacen("sources:\n", logins, 1)).expect("definitions");
+    std::fs::create_dir(&none).expect("a repository without models");
     let file = home.path().join("history.jsonl");
     std::fs::write(&file, "").expect("a file");
     let (file, models) = (format!("transactions={}", text(&file)), text(&models));

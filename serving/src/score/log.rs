@@ -21,7 +21,6 @@ use prost::Message;
 
 pub use self::writer::LogWriter;
 use self::writer::Order;
-use crate::metrics::catalog::{self, Metric};
 use crate::wire::from_value;
 
 /// Rows that wait for the writer.
@@ -184,18 +183,6 @@ impl Log {
         let Counters { written, dropped, failed, lost, removed, .. } = &*self.counters;
         let [written, dropped, failed, lost, removed] = [written, dropped, failed, lost, removed].map(|c| c.load(Ordering::Relaxed));
         LogCounts { written, dropped, failed, lost, removed }
-    }
-
-    /// The same for Prometheus.
-    pub fn counters(&self) -> Vec<(&'static Metric, Arc<AtomicU64>)> {
-        let Counters { written, dropped, failed, lost, removed, .. } = &*self.counters;
-        vec![
-            (&catalog::PREDICTIONS_LOGGED, written.clone()),
-            (&catalog::PREDICTIONS_DROPPED, dropped.clone()),
-            (&catalog::PREDICTIONS_FAILED, failed.clone()),
-            (&catalog::PREDICTIONS_LOST, lost.clone()),
-            (&catalog::PREDICTIONS_REMOVED, removed.clone()),
-        ]
     }
 
     /// Copies a row if it is one of the share.
