@@ -3,7 +3,7 @@
 //! What waits does so in the sockets, unread, so its wait is reckoned: it came after the connection was last read to its end, and after
 //! the thread last found nothing to do. A burst or a stall is worked off. Where waits stay above the target and the thread has no rest,
 //! calls that would wait longer are refused, early and cheaply, until it has (after CoDel, Nichols and Jacobson 2012: a standing
-//! queue is what hurts).
+//! queue is what hurts). Where few calls wait for long, it is the thread that waits, for a core: to refuse them would help nobody.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -18,10 +18,13 @@ const LITTLE_PATIENCE: Duration = Duration::from_millis(10);
 const NOT_LONG: Duration = Duration::from_secs(1);
 /// A wait of the thread that was shorter was none: what it waited for was there.
 const IDLE: Duration = Duration::from_micros(20);
+/// Calls are many if to answer them takes so much of the target.
+const CROWDED: f64 = 0.5;
 /// What it costs to refuse a call, as a part of what one costs that is answered: about.
 const REFUSAL: f64 = 0.25;
-/// How much of what a call costs is learnt from the newest turn.
-const LEARN: f64 = 0.05;
+/// How much of what a call costs is learnt from the newest turn: little if it took longer, as that may be the fault of others.
+const LEARN_MORE: f64 = 0.01;
+const LEARN_LESS: f64 = 0.1;
 
 /// The load of one server thread.
 #[derive(Debug)]
@@ -35,7 +38,9 @@ pub(super) struct Load {
 struct State {
     admission: Admission,
     parked: Instant,
+    /// When the thread began to look for work, the time before last and last, and the calls that it has found since.
     woken: [Instant; 2],
+    calls: [usize; 2],
     /// Whether the last park was a rest.
     rested: bool,
 }
@@ -43,7 +48,7 @@ struct State {
 impl Load {
     /// A thread with nothing to do. Waits below `target` are none; zero means that nothing is ever refused.
     pub(super) fn new(target: Duration, refused: Arc<AtomicU64>, now: Instant) -> Load {
-        let state = State { admission: Admission::new(target), parked: now, woken: [now; 2], rested: true };
+        let state = State { admission: Admission::new(target), parked: now, woken: [now; 2], calls: [0; 2], rested: true };
         Load { state: Mutex::new(state), refused }
     }
 
@@ -60,6 +65,7 @@ impl Load {
             state.admission.rested();
         }
         state.woken = [state.woken[1], now];
+        state.calls = [if state.rested { 0 } else { state.calls[1] }, 0];
     }
 
     /// A turn begins, of a connection that was read to its end at `drained` and now again.
@@ -67,7 +73,9 @@ impl Load {
         let mut state = self.state.lock();
         // What came before the thread last looked for work but one was found then.
         let looked = state.woken[usize::from(state.rested)];
-        state.admission.turn(now, now.duration_since(drained.max(looked)), calls)
+        state.calls[1] += calls;
+        let found = state.calls[0] + state.calls[1];
+        state.admission.turn(now, now.duration_since(drained.max(looked)), calls, found)
     }
 
     /// A turn has ended.
@@ -130,15 +138,17 @@ impl Admission {
         (self.behind_since, self.refuses) = (None, false);
     }
 
-    fn turn(&mut self, now: Instant, waited: Duration, calls: usize) -> Turn {
+    /// `found` calls, these included, have come since the thread looked for work before.
+    fn turn(&mut self, now: Instant, waited: Duration, calls: usize, found: usize) -> Turn {
         let (waited, cost) = (nanos(waited), self.cost);
-        let behind = waited.max(calls as f64 * cost) > self.target;
+        let crowded = found as f64 * cost > self.target * CROWDED;
+        let behind = crowded && waited.max(calls as f64 * cost) > self.target;
         self.behind_since = behind.then(|| self.behind_since.unwrap_or(now));
         let not_long = self.last_refusal.is_some_and(|at| now.duration_since(at) < NOT_LONG);
         let patience = if not_long { LITTLE_PATIENCE } else { PATIENCE };
         let standing = self.behind_since.is_some_and(|since| now.duration_since(since) >= patience);
         self.refuses |= standing && self.target > 0.0;
-        let bound = if self.refuses { self.target } else { f64::INFINITY };
+        let bound = if self.refuses && crowded { self.target } else { f64::INFINITY };
         Turn { began: now, waited, cost, bound, calls, seen: 0, admitted: 0, refused: 0 }
     }
 
@@ -147,7 +157,8 @@ impl Admission {
             self.last_refusal = Some(now);
         }
         let cost = nanos(now.duration_since(turn.began)) / turn.work().max(1.0);
-        self.cost += if self.cost == 0.0 { cost } else { LEARN * (cost - self.cost) };
+        let learn = if self.cost == 0.0 { 1.0 } else { [LEARN_MORE, LEARN_LESS][usize::from(cost < self.cost)] };
+        self.cost += learn * (cost - self.cost);
     }
 }
 
@@ -182,17 +193,20 @@ mod tests {
         let (begin, mut admission) = (Instant::now(), Admission::new(target));
         let at = |nanos: f64| begin + Duration::from_nanos(nanos as u64);
         let (mut clock, mut drained, mut came) = (0.0, 0.0, 0_u64);
-        let (mut waits, mut refused) = (Vec::new(), 0);
+        let (mut waits, mut refused, mut found) = (Vec::new(), 0, 0);
         while clock < 2e9 {
             let until = (clock / every) as u64;
             if until <= came {
                 admission.rested();
+                found = 0;
                 clock = (came + 1) as f64 * every + 1.0;
                 drained = clock - every.min(1_000.0); // it slept
                 continue;
             }
             let began = clock;
-            let mut turn = admission.turn(at(clock), Duration::from_nanos((clock - drained) as u64), (until - came) as usize);
+            let calls = (until - came) as usize;
+            let mut turn = admission.turn(at(clock), Duration::from_nanos((clock - drained) as u64), calls, calls + found);
+            found = calls;
             for call in came..until {
                 let standing = turn.next();
                 clock += if standing.refused { cost / 5.0 } else { cost };
@@ -239,9 +253,21 @@ mod tests {
         admission.cost = 10_000.0;
         for turn in 0..4 {
             let began = begin + 12 * TARGET / 3 * turn;
-            let mut turn = admission.turn(began, Duration::from_millis(12), 1_000);
+            let mut turn = admission.turn(began, Duration::from_millis(12), 1_000, 1_000);
             (0..1_000).for_each(|_| assert!(!turn.next().refused));
             admission.ended(began + Duration::from_millis(10), &turn);
+        }
+    }
+
+    #[test]
+    fn few_calls_are_not_refused_however_long_the_thread_waits_for_a_core() {
+        let (begin, mut admission) = (Instant::now(), Admission::new(TARGET));
+        admission.cost = 10_000.0;
+        for turn in 0..100 {
+            let began = begin + 20 * TARGET * turn;
+            let mut turn = admission.turn(began, 20 * TARGET, 64, 128);
+            (0..64).for_each(|_| assert!(!turn.next().refused));
+            admission.ended(began + Duration::from_millis(1), &turn);
         }
     }
 
