@@ -41,5 +41,5 @@ fn statuses_and_flags_are_packed() {
 fn descriptors_name_all_services() {
     let set = prost_types::FileDescriptorSet::decode(crate::FILE_DESCRIPTOR_SET).expect("descriptors");
     let services: Vec<&str> = set.file.iter().flat_map(|f| f.service.iter().map(|s| s.name())).collect();
-    assert_eq!(services, ["FeatureService", "PushService", "ScoreService", "ModelService", "GRPCInferenceService"]);
+    assert_eq!(services, ["FeatureService", "PushService", "ScoreService", "ModelService", "PredictionService", "GRPCInferenceService"]);
 }
