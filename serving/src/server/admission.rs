@@ -18,12 +18,10 @@ const LITTLE_PATIENCE: Duration = Duration::from_millis(10);
 const NOT_LONG: Duration = Duration::from_secs(1);
 /// A wait of the thread that was shorter was none: what it waited for was there.
 const IDLE: Duration = Duration::from_micros(20);
-/// Calls are many if to answer them takes so much of the target.
-const CROWDED: f64 = 0.5;
 /// What it costs to refuse a call, as a part of what one costs that is answered: about.
 const REFUSAL: f64 = 0.25;
 /// How much of what a call costs is learnt from the newest turn: little if it took longer, as that may be the fault of others.
-const LEARN_MORE: f64 = 0.01;
+const LEARN_MORE: f64 = 0.005;
 const LEARN_LESS: f64 = 0.1;
 
 /// The load of one server thread.
@@ -141,7 +139,7 @@ impl Admission {
     /// `found` calls, these included, have come since the thread looked for work before.
     fn turn(&mut self, now: Instant, waited: Duration, calls: usize, found: usize) -> Turn {
         let (waited, cost) = (nanos(waited), self.cost);
-        let crowded = found as f64 * cost > self.target * CROWDED;
+        let crowded = found as f64 * cost > self.target;
         let behind = crowded && waited.max(calls as f64 * cost) > self.target;
         self.behind_since = behind.then(|| self.behind_since.unwrap_or(now));
         let not_long = self.last_refusal.is_some_and(|at| now.duration_since(at) < NOT_LONG);
@@ -267,7 +265,7 @@ mod tests {
             let began = begin + 20 * TARGET * turn;
             let mut turn = admission.turn(began, 20 * TARGET, 64, 128);
             (0..64).for_each(|_| assert!(!turn.next().refused));
-            admission.ended(began + Duration::from_millis(1), &turn);
+            admission.ended(began + Duration::from_micros(900), &turn);
         }
     }
 
