@@ -76,7 +76,7 @@ impl ServerSettings {
             keepalive_interval: Duration::from_secs(10),
             linger: Duration::ZERO,
             drain: Duration::from_secs(10),
-            longest_wait: Duration::from_millis(3),
+            longest_wait: Duration::from_millis(2),
             refused: Arc::default(),
             counts: Arc::default(),
         }

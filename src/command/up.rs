@@ -85,7 +85,7 @@ pub(crate) struct Args {
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..))]
     threads: Option<u16>,
     /// Where look-ups and scores keep waiting longer than this, those that would are refused; 0 lets them wait.
-    #[arg(long, value_name = "MILLISECONDS", default_value_t = 3)]
+    #[arg(long, value_name = "MILLISECONDS", default_value_t = 2)]
     longest_wait: u64,
     /// When told to end, goes on accepting for so many seconds with health at NOT_SERVING, for load balancers.
     #[arg(long, value_name = "SECONDS", default_value_t = 0)]

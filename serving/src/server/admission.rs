@@ -1,9 +1,10 @@
 //! Admission: how far a server thread is behind, and which calls it refuses so that the others need not wait.
 //!
 //! What waits does so in the sockets, unread, so its wait is reckoned: it came after the connection was last read to its end, and after
-//! the thread last found nothing to do. A burst or a stall is worked off. Where waits stay above the target and the thread has no rest,
-//! calls that would wait longer are refused, early and cheaply, until it has (after CoDel, Nichols and Jacobson 2012: a standing
-//! queue is what hurts). Where few calls wait for long, it is the thread that waits, for a core: to refuse them would help nobody.
+//! the thread last found nothing to do. A burst or a stall is worked off. Where more work comes than there is time, or where waits stay
+//! above the target and the thread has no rest, calls that would wait longer are refused, early and cheaply (after CoDel, Nichols and
+//! Jacobson 2012: a standing queue is what hurts). Where few calls wait for long, it is the thread that waits, for a core: to refuse
+//! them would help nobody.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -11,15 +12,16 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
-/// Waits may be above the target for so long before calls are refused,
+/// Waits may be above the target for so long, without a rest, before calls are refused.
 const PATIENCE: Duration = Duration::from_millis(50);
-/// and only for so long if some were refused not long before.
-const LITTLE_PATIENCE: Duration = Duration::from_millis(10);
-const NOT_LONG: Duration = Duration::from_secs(1);
+/// How much work comes is measured over so long,
+const WINDOW: Duration = Duration::from_millis(20);
+/// and so much of what is known of it is from the newest window.
+const NEWEST: f64 = 0.3;
 /// A wait of the thread that was shorter was none: what it waited for was there.
 const IDLE: Duration = Duration::from_micros(20);
-/// What it costs to refuse a call, as a part of what one costs that is answered: about.
-const REFUSAL: f64 = 0.25;
+/// What it costs to read a call and refuse it, in nanoseconds: about.
+const REFUSAL: f64 = 4_000.0;
 /// How much of what a call costs is learnt from the newest turn: little if it took longer, as that may be the fault of others.
 const LEARN_MORE: f64 = 0.005;
 const LEARN_LESS: f64 = 0.1;
@@ -93,9 +95,16 @@ struct Admission {
     cost: f64,
     /// Since when waits have been above the target.
     behind_since: Option<Instant>,
-    /// Calls that would wait longer than the target are refused.
-    refuses: bool,
-    last_refusal: Option<Instant>,
+    /// The work that comes, as a part of the time that there is.
+    demand: f64,
+    window: Option<Window>,
+}
+
+/// What has come lately.
+#[derive(Debug)]
+struct Window {
+    began: Instant,
+    calls: usize,
 }
 
 /// The calls of one turn, in the order in which they came.
@@ -128,12 +137,25 @@ impl Standing {
 
 impl Admission {
     fn new(target: Duration) -> Admission {
-        Admission { target: nanos(target), cost: 0.0, behind_since: None, refuses: false, last_refusal: None }
+        Admission { target: nanos(target), cost: 0.0, behind_since: None, demand: 0.0, window: None }
     }
 
     /// There was nothing to do: whatever waited has been worked off.
     fn rested(&mut self) {
-        (self.behind_since, self.refuses) = (None, false);
+        self.behind_since = None;
+    }
+
+    /// Takes the calls of a turn into account.
+    fn demand(&mut self, now: Instant, calls: usize) -> f64 {
+        let window = self.window.get_or_insert(Window { began: now, calls: 0 });
+        let elapsed = now.duration_since(window.began);
+        if elapsed >= WINDOW {
+            let newest = window.calls as f64 * self.cost / nanos(elapsed);
+            self.demand += NEWEST * (newest - self.demand);
+            *window = Window { began: now, calls: 0 };
+        }
+        window.calls += calls;
+        self.demand
     }
 
     /// `found` calls, these included, have come since the thread looked for work before.
@@ -142,21 +164,20 @@ impl Admission {
         let crowded = found as f64 * cost > self.target;
         let behind = crowded && waited.max(calls as f64 * cost) > self.target;
         self.behind_since = behind.then(|| self.behind_since.unwrap_or(now));
-        let not_long = self.last_refusal.is_some_and(|at| now.duration_since(at) < NOT_LONG);
-        let patience = if not_long { LITTLE_PATIENCE } else { PATIENCE };
-        let standing = self.behind_since.is_some_and(|since| now.duration_since(since) >= patience);
-        self.refuses |= standing && self.target > 0.0;
-        let bound = if self.refuses && crowded { self.target } else { f64::INFINITY };
+        let standing = self.behind_since.is_some_and(|since| now.duration_since(since) >= PATIENCE);
+        let too_much = self.demand(now, calls) > 1.0;
+        let refuses = self.target > 0.0 && crowded && (standing || too_much);
+        let bound = if refuses { self.target } else { f64::INFINITY };
         Turn { began: now, waited, cost, bound, calls, seen: 0, admitted: 0, refused: 0 }
     }
 
     fn ended(&mut self, now: Instant, turn: &Turn) {
-        if turn.refused > 0 {
-            self.last_refusal = Some(now);
+        // Where some were refused, what the others took is not known well enough.
+        if turn.refused == 0 && turn.admitted > 0 {
+            let cost = nanos(now.duration_since(turn.began)) / turn.admitted as f64;
+            let learn = if self.cost == 0.0 { 1.0 } else { [LEARN_MORE, LEARN_LESS][usize::from(cost < self.cost)] };
+            self.cost += learn * (cost - self.cost);
         }
-        let cost = nanos(now.duration_since(turn.began)) / turn.work().max(1.0);
-        let learn = if self.cost == 0.0 { 1.0 } else { [LEARN_MORE, LEARN_LESS][usize::from(cost < self.cost)] };
-        self.cost += learn * (cost - self.cost);
     }
 }
 
@@ -164,16 +185,11 @@ impl Turn {
     /// The next call of the turn. They came evenly, for all that is known, since the last turn, and are answered one after the other.
     pub(super) fn next(&mut self) -> Standing {
         let came = 1.0 - self.seen as f64 / self.calls.max(1) as f64;
-        let wait = self.waited * came + self.work() * self.cost;
+        let wait = self.waited * came + self.admitted as f64 * self.cost + self.refused as f64 * REFUSAL;
         let refused = wait > self.bound;
         self.seen += 1;
         *if refused { &mut self.refused } else { &mut self.admitted } += 1;
         Standing { wait: Duration::from_nanos(wait as u64), refused }
-    }
-
-    /// What the calls so far cost, in calls.
-    fn work(&self) -> f64 {
-        self.admitted as f64 + self.refused as f64 * REFUSAL
     }
 }
 
@@ -185,7 +201,7 @@ fn nanos(duration: Duration) -> f64 {
 mod tests {
     use super::*;
 
-    /// A server that is sent a call each `every` nanoseconds for two seconds, answers one in `cost` and refuses one in a fifth of that:
+    /// A server that is sent a call each `every` nanoseconds for two seconds, answers one in `cost` and refuses one in less:
     /// the waits of those that it answered in the last second, ascending, and how many it refused then.
     fn simulate(every: f64, cost: f64, target: Duration) -> (Vec<f64>, usize) {
         let (begin, mut admission) = (Instant::now(), Admission::new(target));
@@ -207,7 +223,7 @@ mod tests {
             found = calls;
             for call in came..until {
                 let standing = turn.next();
-                clock += if standing.refused { cost / 5.0 } else { cost };
+                clock += if standing.refused { refusal(cost) } else { cost };
                 match (standing.refused, clock > 1e9) {
                     (false, true) => waits.push(clock - call as f64 * every),
                     (true, true) => refused += 1,
@@ -222,6 +238,10 @@ mod tests {
     }
 
     const TARGET: Duration = Duration::from_millis(3);
+
+    fn refusal(cost: f64) -> f64 {
+        REFUSAL.min(cost / 5.0)
+    }
 
     #[test]
     fn nothing_is_refused_below_capacity() {
@@ -238,9 +258,9 @@ mod tests {
             let (waits, refused) = simulate(cost / 2.0, cost, TARGET);
             let p99 = waits[waits.len() * 99 / 100];
             assert!(p99 < 2.0 * nanos(TARGET), "cost {cost} p99 {p99}");
-            // Of each 2 s of work in a second, x is done and the rest costs a fifth: x + (2 - x) / 5 = 1.
-            let done = waits.len() as f64 * cost / 1e9;
-            assert!((done - 0.75).abs() < 0.1, "cost {cost}: answered {done} of what is possible");
+            // Of each 2 s of work in a second, x is done and the rest costs r of it: x + (2 - x) r = 1.
+            let (done, r) = (waits.len() as f64 * cost / 1e9, refusal(cost) / cost);
+            assert!((done - (1.0 - 2.0 * r) / (1.0 - r)).abs() < 0.1, "cost {cost}: answered {done} of what is possible");
             assert!(refused > waits.len());
         }
     }
