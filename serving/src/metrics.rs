@@ -1,14 +1,16 @@
 //! Metrics for Prometheus, at `GET /metrics` in the text format 0.0.4. What each means is in [`catalog`], and from there in docs/metrics.md.
 //!
 //! What a thread counts for every call is in memory of its own ([`calls`]); what the store and the models know is read from them when
-//! somebody asks. So a call costs a look at the clock (and one more for each
-//! turn) and a few additions, and nothing is counted twice. A library that keeps
-//! every sample until the next scrape would cost more than a look-up.
+//! somebody asks. All of it is then told through the crate `metrics` (`tell.rs`) to a recorder that writes the page (`page.rs`). So a
+//! call costs a look at the clock (and one more for each turn) and a few additions, and nothing is counted twice. A call that told
+//! `metrics` of itself would share a counter with other cores; where every sample is kept until the next scrape, it would cost more
+//! than a look-up.
 
 pub mod calls;
 pub mod catalog;
 mod page;
 mod read;
+mod tell;
 
 use std::sync::Arc;
 
@@ -18,7 +20,7 @@ use floodmark_store::Store;
 use http::{HeaderValue, Method, Response, header};
 
 use self::calls::Counts;
-use self::catalog::Metric;
+use self::catalog::{ALL, Metric};
 use self::page::Page;
 use crate::http::{Answer, Handler, Refused, Request};
 
@@ -35,7 +37,7 @@ struct Sources {
     kept: Vec<Kept>,
 }
 
-/// A number that somebody else keeps.
+/// A counter that somebody else keeps.
 pub struct Kept {
     metric: &'static Metric,
     labels: Vec<String>,
@@ -56,10 +58,16 @@ impl Metrics {
         Metrics { sources: Arc::new(Sources { store, models, counts, kept }) }
     }
 
+    /// Tells every number to the recorder of `metrics` that listens on this thread, or in the process: whoever embeds the server may send
+    /// them elsewhere. It waits for the store if that is in the middle of a commit.
+    pub fn tell(&self) {
+        self.sources.tell();
+    }
+
     async fn respond(&self) -> Response<Bytes> {
         let sources = self.sources.clone();
         // The store may be in the middle of a commit, which is waited for.
-        let Ok(text) = tokio::task::spawn_blocking(move || sources.text()).await else { return Refused::Broken.response() };
+        let Ok(text) = tokio::task::spawn_blocking(move || Page::of(|| sources.tell())).await else { return Refused::Broken.response() };
         let mut response = Response::new(Bytes::from(text));
         let kind = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
         response.headers_mut().insert(header::CONTENT_TYPE, kind);
@@ -80,18 +88,17 @@ impl Handler for Metrics {
 }
 
 impl Sources {
-    fn text(&self) -> String {
-        let mut page = Page::default();
-        self.counts.write(&mut page);
-        read::store(&self.store, &mut page);
+    fn tell(&self) {
+        ALL.iter().for_each(|metric| metric.describe());
+        self.counts.tell();
+        read::store(&self.store);
         if let Some(models) = &self.models {
-            read::models(models, &mut page);
+            read::models(models);
         }
         for Kept { metric, labels, read } in &self.kept {
             let labels: Vec<&str> = labels.iter().map(String::as_str).collect();
-            page.one(metric, &labels, read() as f64);
+            metric.count(&labels, read());
         }
-        read::process(&mut page);
-        page.text()
+        read::process();
     }
 }

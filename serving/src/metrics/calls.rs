@@ -11,8 +11,7 @@ use parking_lot::Mutex;
 use prost_reflect::DescriptorPool;
 use tonic::Code;
 
-use super::catalog::{BUILD, CALL_SECONDS, CALLS, CALLS_IN_FLIGHT, HTTP_IN_FLIGHT, HTTP_REQUESTS, HTTP_SECONDS, HTTP_TURNED_AWAY, Metric};
-use super::page::{Histogram, Page};
+use super::catalog::{BUILD, CALL_SECONDS, CALLS, CALLS_IN_FLIGHT, HTTP_IN_FLIGHT, HTTP_REQUESTS, HTTP_SECONDS, HTTP_TURNED_AWAY};
 use crate::http::code_name;
 
 /// Greatest durations, in seconds, of the classes of a histogram.
@@ -211,25 +210,25 @@ impl Counts {
         lane
     }
 
-    /// Writes all methods that have been called.
-    pub(super) fn write(&self, page: &mut Page) {
-        page.one(&BUILD, &[env!("CARGO_PKG_VERSION")], 1.0);
+    /// Tells of all methods that have been called, and of the HTTP port.
+    pub(super) fn tell(&self) {
+        BUILD.set(&[env!("CARGO_PKG_VERSION")], 1.0);
         for ((transport, place), sum) in self.sums() {
             let labels = [transport, self.names.names[place].as_str()];
             for (code, count) in sum.ended.iter().enumerate().filter(|(_, count)| **count > 0) {
                 let code = code_name(Code::from_i32(i32::try_from(code).unwrap_or_default()));
-                page.one(&CALLS, &[labels[0], labels[1], code], *count as f64);
+                CALLS.count(&[labels[0], labels[1], code], *count);
             }
-            write_seconds(page, &CALL_SECONDS, &labels, &sum.counts, sum.nanos);
+            CALL_SECONDS.observed(&labels, &SECONDS, &sum.counts, sum.nanos as f64 / 1e9);
             let ended: u64 = sum.ended.iter().sum();
-            page.one(&CALLS_IN_FLIGHT, &labels, sum.begun.saturating_sub(ended) as f64);
+            CALLS_IN_FLIGHT.set(&labels, sum.begun.saturating_sub(ended) as f64);
         }
         let http = &self.http;
-        http.by_status.lock().iter().for_each(|(status, count)| page.one(&HTTP_REQUESTS, &[&status.to_string()], *count as f64));
+        http.by_status.lock().iter().for_each(|(status, count)| HTTP_REQUESTS.count(&[&status.to_string()], *count));
         let counts: Vec<u64> = http.seconds.counts.iter().map(Own::read).collect();
-        write_seconds(page, &HTTP_SECONDS, &[], &counts, http.seconds.nanos.read());
-        page.one(&HTTP_IN_FLIGHT, &[], http.in_flight.load(Ordering::Relaxed) as f64);
-        page.one(&HTTP_TURNED_AWAY, &[], http.turned_away.load(Ordering::Relaxed) as f64);
+        HTTP_SECONDS.observed(&[], &SECONDS, &counts, http.seconds.nanos.read() as f64 / 1e9);
+        HTTP_IN_FLIGHT.set(&[], http.in_flight.load(Ordering::Relaxed) as f64);
+        HTTP_TURNED_AWAY.count(&[], http.turned_away.load(Ordering::Relaxed));
     }
 
     /// The lanes added, by transport and method.
@@ -266,20 +265,15 @@ impl Sum {
     }
 }
 
-fn write_seconds(page: &mut Page, metric: &Metric, labels: &[&str], counts: &[u64], nanos: u64) {
-    page.histogram(metric, labels, &Histogram { bounds: &SECONDS, counts, sum: nanos as f64 / 1e9 });
-}
-
 #[cfg(test)]
 mod tests {
+    use super::super::page::Page;
     use super::*;
 
     const LIST: &str = "floodmark.v1.FeatureService/ListServices";
 
     fn page(counts: &Counts) -> String {
-        let mut page = Page::default();
-        counts.write(&mut page);
-        page.text()
+        Page::of(|| counts.tell())
     }
 
     #[track_caller]

@@ -1,86 +1,123 @@
-//! The page that a scraper reads: Prometheus' text format, version 0.0.4.
+//! The page that a scraper reads: Prometheus' text format, version 0.0.4. It is a recorder of `metrics`, and writes down what it is told.
 
+use std::cell::RefCell;
+use std::collections::HashMap;
 use std::fmt::Write;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
-use super::catalog::{ALL, Kind, Metric};
+use metrics::atomics::AtomicU64;
+use metrics::{Counter, Gauge, Histogram, Key, KeyName, Metadata, Recorder, SharedString, Unit};
 
-/// Metrics in the making, each with its lines.
+use super::catalog::Kind;
+
+/// A page in the making: metrics in the order in which they are described, the lines of each in the order in which they are told.
 #[derive(Default)]
 pub(super) struct Page {
-    lines: Vec<(&'static str, String)>,
+    described: RefCell<Vec<Described>>,
+    /// By name and labels, as they are written.
+    lines: RefCell<HashMap<String, Line>>,
 }
 
-/// Observations by size.
-pub(super) struct Histogram<'a> {
-    /// The greatest observation of each class but the last.
-    pub(super) bounds: &'a [f64],
-    /// The observations of each class.
-    pub(super) counts: &'a [u64],
-    /// All of them added.
-    pub(super) sum: f64,
+struct Described {
+    name: KeyName,
+    kind: Kind,
+    help: SharedString,
+}
+
+struct Line {
+    /// The place of its metric, and its own.
+    place: (usize, usize),
+    /// What is counted, or the bits of a float; `read` knows which.
+    value: Arc<AtomicU64>,
+    read: fn(u64) -> f64,
 }
 
 impl Page {
-    /// Adds a counter or gauge, with the values of its labels.
-    pub(super) fn one(&mut self, metric: &Metric, labels: &[&str], value: f64) {
-        let labels = labels_of(metric, labels);
-        let lines = self.of(metric);
-        line(lines, metric.name, "", &labels, value);
+    /// The text of what is told meanwhile on this thread.
+    pub(super) fn of(told: impl FnOnce()) -> String {
+        let page = Page::default();
+        metrics::with_local_recorder(&page, told);
+        page.text()
     }
 
-    /// Adds a histogram.
-    pub(super) fn histogram(&mut self, metric: &Metric, labels: &[&str], of: &Histogram<'_>) {
-        let labels = labels_of(metric, labels);
-        let lines = self.of(metric);
-        let mut upto = 0;
-        for (at, count) in of.counts.iter().enumerate() {
-            upto += count;
-            let bound = of.bounds.get(at).copied().unwrap_or(f64::INFINITY);
-            let separator = if labels.is_empty() { "" } else { "," };
-            line(lines, metric.name, "_bucket", &format!("{labels}{separator}le=\"{}\"", Number(bound)), upto as f64);
-        }
-        line(lines, metric.name, "_sum", &labels, of.sum);
-        line(lines, metric.name, "_count", &labels, upto as f64);
-    }
-
-    fn of(&mut self, metric: &Metric) -> &mut String {
-        let at = self.lines.iter().position(|(name, _)| *name == metric.name).unwrap_or_else(|| {
-            let name = ALL.iter().find(|known| known.name == metric.name).map_or("", |known| known.name);
-            self.lines.push((name, String::new()));
-            self.lines.len() - 1
-        });
-        &mut self.lines[at].1
-    }
-
-    /// All metrics that have a line, in the order of the catalog.
-    pub(super) fn text(self) -> String {
+    /// All metrics that have a line; what nobody described comes last, without a heading.
+    fn text(self) -> String {
+        let described = self.described.into_inner();
+        let mut lines: Vec<(String, Line)> = self.lines.into_inner().into_iter().collect();
+        lines.sort_unstable_by_key(|(_, line)| line.place);
         let mut text = String::new();
-        for metric in ALL {
-            let Some((_, lines)) = self.lines.iter().find(|(name, _)| *name == metric.name) else { continue };
-            let kind = match metric.kind {
-                Kind::Counter => "counter",
-                Kind::Gauge => "gauge",
-                Kind::Histogram => "histogram",
-            };
-            let _ = writeln!(text, "# HELP {} {}\n# TYPE {} {kind}", metric.name, metric.help, metric.name); // a String takes all
-            text.push_str(lines);
+        for lines in lines.chunk_by(|(_, one), (_, next)| one.place.0 == next.place.0) {
+            if let Some(Described { name, kind, help }) = described.get(lines[0].1.place.0) {
+                let (name, kind) = (name.as_str(), format!("{kind:?}").to_lowercase());
+                let _ = writeln!(text, "# HELP {name} {help}\n# TYPE {name} {kind}"); // a String takes all
+            }
+            for (key, Line { value, read, .. }) in lines {
+                let _ = writeln!(text, "{key} {}", Number(read(value.load(Ordering::Relaxed))));
+            }
         }
         text
     }
+
+    fn describe(&self, name: KeyName, kind: Kind, help: SharedString) {
+        self.described.borrow_mut().push(Described { name, kind, help });
+    }
+
+    /// The value of a line, which is begun if there is none.
+    fn line(&self, key: &Key, read: fn(u64) -> f64) -> Arc<AtomicU64> {
+        let described = self.described.borrow();
+        let place = described.iter().position(|described| described.has(key.name())).unwrap_or(usize::MAX);
+        let mut lines = self.lines.borrow_mut();
+        let place = (place, lines.len());
+        lines.entry(text_of(key)).or_insert_with(|| Line { place, value: Arc::default(), read }).value.clone()
+    }
 }
 
-fn labels_of(metric: &Metric, values: &[&str]) -> String {
+impl Described {
+    /// Whether a line of that name is one of its lines.
+    fn has(&self, name: &str) -> bool {
+        match name.strip_prefix(self.name.as_str()) {
+            Some("") => true,
+            Some("_bucket" | "_sum" | "_count") => self.kind == Kind::Histogram,
+            _ => false,
+        }
+    }
+}
+
+impl Recorder for Page {
+    fn describe_counter(&self, name: KeyName, _: Option<Unit>, help: SharedString) {
+        self.describe(name, Kind::Counter, help);
+    }
+
+    fn describe_gauge(&self, name: KeyName, _: Option<Unit>, help: SharedString) {
+        self.describe(name, Kind::Gauge, help);
+    }
+
+    fn describe_histogram(&self, name: KeyName, _: Option<Unit>, help: SharedString) {
+        self.describe(name, Kind::Histogram, help);
+    }
+
+    fn register_counter(&self, key: &Key, _: &Metadata<'_>) -> Counter {
+        Counter::from_arc(self.line(key, |count| count as f64))
+    }
+
+    fn register_gauge(&self, key: &Key, _: &Metadata<'_>) -> Gauge {
+        Gauge::from_arc(self.line(key, f64::from_bits))
+    }
+
+    /// Takes nothing: histograms come counted, as lines of their own ([`tell`](super::tell)).
+    fn register_histogram(&self, _: &Key, _: &Metadata<'_>) -> Histogram {
+        Histogram::noop()
+    }
+}
+
+fn text_of(key: &Key) -> String {
     let escaped = |value: &str| value.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n");
-    let one = |(name, value): (&&str, &&str)| format!("{name}=\"{}\"", escaped(value));
-    metric.labels.iter().zip(values).map(one).collect::<Vec<_>>().join(",")
-}
-
-fn line(into: &mut String, name: &str, suffix: &str, labels: &str, value: f64) {
-    let value = Number(value);
-    let _ = match labels {
-        "" => writeln!(into, "{name}{suffix} {value}"),
-        _ => writeln!(into, "{name}{suffix}{{{labels}}} {value}"),
-    };
+    let labels: Vec<String> = key.labels().map(|label| format!("{}=\"{}\"", label.key(), escaped(label.value()))).collect();
+    match labels.as_slice() {
+        [] => key.name().to_owned(),
+        labels => format!("{}{{{}}}", key.name(), labels.join(",")),
+    }
 }
 
 /// As the format writes numbers.
@@ -98,18 +135,19 @@ impl std::fmt::Display for Number {
 
 #[cfg(test)]
 mod tests {
-    use super::super::catalog::{CALL_SECONDS, HTTP_IN_FLIGHT, MODEL_LOAD_FAILURES, WATERMARK};
+    use super::super::catalog::{ALL, CALL_SECONDS, HTTP_IN_FLIGHT, MODEL_LOAD_FAILURES, Metric, WATERMARK};
     use super::*;
 
     #[test]
     fn the_format_is_kept() {
-        let mut page = Page::default();
-        page.one(&WATERMARK, &["a\"b\\c\nd"], f64::INFINITY);
-        page.histogram(&CALL_SECONDS, &["grpc", "m"], &Histogram { bounds: &[0.5, 1.0], counts: &[2, 0, 1], sum: 3.25 });
-        page.one(&MODEL_LOAD_FAILURES, &["file"], 18_014_398_509_481_984.0);
-        page.one(&MODEL_LOAD_FAILURES, &["golden"], 1.0);
-        page.one(&HTTP_IN_FLIGHT, &[], 1.0);
-        let text = page.text();
+        let text = Page::of(|| {
+            ALL.iter().for_each(|metric| metric.describe());
+            WATERMARK.set(&["a\"b\\c\nd"], f64::INFINITY);
+            CALL_SECONDS.observed(&["grpc", "m"], &[0.5, 1.0], &[2, 0, 1], 3.25);
+            MODEL_LOAD_FAILURES.count(&["file"], 18_014_398_509_481_984);
+            MODEL_LOAD_FAILURES.count(&["golden"], 1);
+            HTTP_IN_FLIGHT.set(&[], 1.0);
+        });
         let lines: Vec<&str> = text.lines().filter(|line| !line.starts_with("# HELP")).collect();
         assert_eq!(
             lines,
@@ -129,6 +167,20 @@ mod tests {
                 r#"floodmark_model_load_failures_total{step="golden"} 1"#,
             ]
         );
+    }
+
+    #[test]
+    fn a_line_is_there_once_and_none_is_lost() {
+        let text = Page::of(|| {
+            metrics::gauge!("nobody_described").set(0.5);
+            HTTP_IN_FLIGHT.describe();
+            HTTP_IN_FLIGHT.set(&[], 1.0);
+            HTTP_IN_FLIGHT.set(&[], 2.0);
+            metrics::counter!("floodmark_http_requests_in_flight_count").increment(3);
+        });
+        let lines: Vec<&str> = text.lines().filter(|line| !line.starts_with('#')).collect();
+        let expected = ["floodmark_http_requests_in_flight 2", "nobody_described 0.5", "floodmark_http_requests_in_flight_count 3"];
+        assert_eq!(lines, expected);
     }
 
     #[test]

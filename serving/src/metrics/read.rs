@@ -13,73 +13,72 @@ use super::catalog::{
     MEMORY, MODEL_BATCH, MODEL_ERRORS, MODEL_LOAD_FAILURES, MODEL_LOADS, MODEL_MISSING, MODEL_ROWS, MODEL_RUNS, MODEL_SCORE, MODEL_STATE,
     STORE_VERSION, STREAM_WAITING, TIMELINE_BYTES, VIEW_EVENTS, VIEW_EVENTS_PARTIALLY_LATE, WATERMARK, WATERMARK_LAG,
 };
-use super::page::{Histogram, Page};
 
 /// Events, views, watermarks and the log.
-pub(super) fn store(store: &Store, page: &mut Page) {
+pub(super) fn store(store: &Store) {
     let definitions = store.definitions();
     for (at, source) in definitions.sources.iter().enumerate() {
         let (name, tally) = (source.name.as_str(), store.tally(at));
-        page.one(&EVENTS_READ, &[name], tally.read as f64);
+        EVENTS_READ.count(&[name], tally.read);
         let outcomes = [("accepted", tally.accepted), ("late", tally.late), ("rejected", tally.rejected), ("duplicate", tally.duplicates)];
-        outcomes.iter().for_each(|(outcome, count)| page.one(&EVENTS, &[name, outcome], *count as f64));
-        page.one(&EVENTS_PARTIALLY_LATE, &[name], tally.partially_late as f64);
-        watermark(page, name, store.source_watermark(at));
+        outcomes.iter().for_each(|(outcome, count)| EVENTS.count(&[name, outcome], *count));
+        EVENTS_PARTIALLY_LATE.count(&[name], tally.partially_late);
+        watermark(name, store.source_watermark(at));
     }
     for (view, counts) in definitions.views.iter().zip(store.view_counts()) {
         let name = view.name.as_str();
         let outcomes =
             [("accepted", counts.accepted), ("late", counts.late), ("duplicate", counts.duplicates), ("unassigned", counts.unassigned)];
-        outcomes.iter().for_each(|(outcome, count)| page.one(&VIEW_EVENTS, &[name, outcome], *count as f64));
-        page.one(&VIEW_EVENTS_PARTIALLY_LATE, &[name], counts.partially_late as f64);
+        outcomes.iter().for_each(|(outcome, count)| VIEW_EVENTS.count(&[name, outcome], *count));
+        VIEW_EVENTS_PARTIALLY_LATE.count(&[name], counts.partially_late);
     }
     let waiting = store.waiting_for_scores();
     for (at, source) in definitions.sources.iter().enumerate() {
         let events: u64 = waiting.iter().filter(|waiting| waiting.source == at).map(|waiting| waiting.events).sum();
-        page.one(&STREAM_WAITING, &[source.name.as_str()], events as f64);
+        STREAM_WAITING.set(&[source.name.as_str()], events as f64);
     }
     let (commits, took) = store.commits();
-    page.one(&STORE_VERSION, &[], store.version() as f64 / 1e6);
-    page.one(&COMMITS, &[], commits as f64);
-    page.one(&COMMIT_SECONDS, &[], took.as_secs_f64());
-    page.one(&LOG_BYTES, &[], store.log_bytes() as f64);
-    page.one(&TIMELINE_BYTES, &[], store.memory() as f64);
+    STORE_VERSION.set(&[], store.version() as f64 / 1e6);
+    COMMITS.count(&[], commits);
+    COMMIT_SECONDS.set(&[], took.as_secs_f64());
+    LOG_BYTES.set(&[], store.log_bytes() as f64);
+    TIMELINE_BYTES.set(&[], store.memory() as f64);
 }
 
-fn watermark(page: &mut Page, source: &str, watermark: Time) {
+fn watermark(source: &str, watermark: Time) {
     if watermark == Time::NONE {
         return;
     }
     if watermark == Time::MAX {
-        return page.one(&WATERMARK, &[source], f64::INFINITY);
+        return WATERMARK.set(&[source], f64::INFINITY);
     }
     let seconds = watermark.micros() as f64 / 1e6;
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64();
-    page.one(&WATERMARK, &[source], seconds);
-    page.one(&WATERMARK_LAG, &[source], now - seconds);
+    WATERMARK.set(&[source], seconds);
+    WATERMARK_LAG.set(&[source], now - seconds);
 }
 
 /// States, runs, scores and comparisons.
-pub(super) fn models(models: &Registry, page: &mut Page) {
+pub(super) fn models(models: &Registry) {
     for status in models.list() {
         let version = status.version.to_string();
         let labels = [status.model.as_str(), version.as_str()];
         for state in [State::Ready, State::Loading, State::Unavailable, State::Retired] {
             let here = if state == status.state { 1.0 } else { 0.0 };
-            page.one(&MODEL_STATE, &[labels[0], labels[1], &state.to_string().to_lowercase()], here);
+            MODEL_STATE.set(&[labels[0], labels[1], &state.to_string().to_lowercase()], here);
         }
         let Ok(model) = models.pick(&status.model, Selection::Version(status.version)) else { continue };
         let scored = model.scored();
-        page.one(&MODEL_RUNS, &labels, model.runs() as f64);
-        page.one(&MODEL_ERRORS, &labels, model.errors() as f64);
-        page.one(&MODEL_ROWS, &labels, scored.rows as f64);
-        page.one(&MODEL_MISSING, &labels, scored.missing as f64);
-        page.histogram(&MODEL_BATCH, &labels, &Histogram { bounds: &BATCH_ROWS, counts: &scored.batches, sum: scored.rows as f64 });
-        page.histogram(&MODEL_SCORE, &labels, &Histogram { bounds: &SCORES, counts: &scored.scores, sum: scored.sum });
+        MODEL_RUNS.count(&labels, model.runs());
+        MODEL_ERRORS.count(&labels, model.errors());
+        MODEL_ROWS.count(&labels, scored.rows);
+        MODEL_MISSING.count(&labels, scored.missing);
+        MODEL_BATCH.observed(&labels, &BATCH_ROWS, &scored.batches, scored.rows as f64);
+        MODEL_SCORE.observed(&labels, &SCORES, &scored.scores, scored.sum);
     }
     let loads = models.loads();
-    page.one(&MODEL_LOADS, &[], loads.loaded as f64);
-    loads.failed.iter().for_each(|(step, count)| page.one(&MODEL_LOAD_FAILURES, &[step], *count as f64));
+    MODEL_LOADS.count(&[], loads.loaded);
+    loads.failed.iter().for_each(|(step, count)| MODEL_LOAD_FAILURES.count(&[step], *count));
     for ((model, answered, beside), difference) in models.differences() {
         let (answered, beside) = (answered.to_string(), beside.to_string());
         let labels = [model.as_str(), answered.as_str(), beside.as_str()];
@@ -89,20 +88,20 @@ pub(super) fn models(models: &Registry, page: &mut Page) {
         for at in (1..counts.len()).rev() {
             counts[at] = counts[at].saturating_sub(counts[at - 1]);
         }
-        page.histogram(&COMPARED, &labels, &Histogram { bounds: &DIFFERENCES, counts: &counts, sum: difference.sum_abs });
-        page.one(&COMPARED_DROPPED, &labels, difference.dropped as f64);
-        page.one(&COMPARED_ERRORS, &labels, difference.errors as f64);
+        COMPARED.observed(&labels, &DIFFERENCES, &counts, difference.sum_abs);
+        COMPARED_DROPPED.count(&labels, difference.dropped);
+        COMPARED_ERRORS.count(&labels, difference.errors);
     }
 }
 
 /// Memory and time on cores, where the system tells (Linux).
-pub(super) fn process(page: &mut Page) {
+pub(super) fn process() {
     let read = |file: &str| std::fs::read_to_string(file).unwrap_or_default();
     if let Some(kilobytes) = resident(&read("/proc/self/status")) {
-        page.one(&MEMORY, &[], kilobytes * 1024.0);
+        MEMORY.set(&[], kilobytes * 1024.0);
     }
     if let Some(hundredths) = on_cores(&read("/proc/self/stat")) {
-        page.one(&CPU, &[], hundredths / 100.0);
+        CPU.set(&[], hundredths / 100.0);
     }
 }
 
