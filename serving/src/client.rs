@@ -21,7 +21,7 @@ use tonic::{Code, Request};
 use tonic_types::StatusExt;
 
 pub use self::predictions::Remote;
-use crate::refusal::{Hint, listed};
+use crate::refusal::{Hint, code_name, listed};
 use crate::wire::{from_value, to_answer, to_type};
 
 /// A server has so long to take a connection.
@@ -63,7 +63,7 @@ pub enum ClientError {
         expected: Type,
     },
     /// The server refused; the message is its own.
-    #[error("{message} status={}", status_name(*code))]
+    #[error("{message} status={}", code_name(*code))]
     Refused {
         /// What kind of refusal.
         code: Code,
@@ -309,29 +309,6 @@ fn refused(status: tonic::Status) -> ClientError {
         return ClientError::Refused { code: status.code(), reason, message };
     }
     ClientError::Refused { code: status.code(), reason, message: status.message().to_owned() }
-}
-
-/// As the gRPC documents write it.
-fn status_name(code: Code) -> &'static str {
-    match code {
-        Code::Ok => "OK",
-        Code::Cancelled => "CANCELLED",
-        Code::Unknown => "UNKNOWN",
-        Code::InvalidArgument => "INVALID_ARGUMENT",
-        Code::DeadlineExceeded => "DEADLINE_EXCEEDED",
-        Code::NotFound => "NOT_FOUND",
-        Code::AlreadyExists => "ALREADY_EXISTS",
-        Code::PermissionDenied => "PERMISSION_DENIED",
-        Code::ResourceExhausted => "RESOURCE_EXHAUSTED",
-        Code::FailedPrecondition => "FAILED_PRECONDITION",
-        Code::Aborted => "ABORTED",
-        Code::OutOfRange => "OUT_OF_RANGE",
-        Code::Unimplemented => "UNIMPLEMENTED",
-        Code::Internal => "INTERNAL",
-        Code::Unavailable => "UNAVAILABLE",
-        Code::DataLoss => "DATA_LOSS",
-        Code::Unauthenticated => "UNAUTHENTICATED",
-    }
 }
 
 /// The last cause of an error is the one that helps.

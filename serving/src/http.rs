@@ -30,8 +30,8 @@ use tokio::task::JoinSet;
 
 pub use self::calls::Calls;
 use self::connection::Connections;
+pub(crate) use self::error::http_of;
 pub use self::error::{Refused, refusal};
-pub(crate) use self::error::{http_of, name as code_name};
 pub use self::handler::{Answer, Handler, Request, json};
 pub use self::health::Health;
 use crate::metrics::calls::Counts;

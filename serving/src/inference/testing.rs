@@ -18,29 +18,10 @@ use super::Inference;
 use crate::plan::Plans;
 use crate::score::Scores;
 
-const TEXT: &str = r#"
-sources:
-  transactions:
-    schema: { transaction_id: int64, tx_datetime: timestamp, customer_id: int64, terminal_id: string, amount: float64 }
-    event_time: tx_datetime
-    event_id: transaction_id
-entities:
-  customer: { keys: [customer_id] }
-  terminal: { keys: [terminal_id] }
-views:
-  customer_spend:
-    entity: customer
-    source: transactions
-    features: { nb_tx: { count: "*", windows: [1d, 7d] } }
-  terminal_risk:
-    entity: terminal
-    source: transactions
-    features: { nb_tx: { count: "*", windows: [1d] } }
-services:
-  fraud:
-    features: [customer_spend.*, terminal_risk.*]
-    request: { amount: float64, category: string, tx_datetime: timestamp }
-"#;
+/// The definitions that the tests share, with one more field for requests.
+fn text() -> String {
+    crate::testing::TEXT.replace("amount: float64, tx_datetime", "amount: float64, category: string, tx_datetime")
+}
 
 /// What [`World`]'s model `matrix` makes of a row.
 pub(super) fn linear(row: [f32; 3]) -> f32 {
@@ -60,9 +41,10 @@ impl World {
     /// with itself), each of version 1, not loaded yet.
     pub(super) fn new(admin: bool) -> World {
         let home = tempfile::tempdir().expect("a directory");
-        let definitions = Arc::new(Definitions::parse("payments.yaml", TEXT).expect("definitions"));
+        let text = text();
+        let definitions = Arc::new(Definitions::parse("payments.yaml", &text).expect("definitions"));
         let columns_id = Plans::new(definitions.clone()).service("fraud").expect("the service").columns_id;
-        let store = Store::open(&home.path().join("store"), definitions, TEXT, Settings::default()).expect("a store");
+        let store = Store::open(&home.path().join("store"), definitions, &text, Settings::default()).expect("a store");
         let models = home.path().join("models");
         let matrix = r#""tensor": "X", "features": [ { "column": "amount", "missing": "reject" },
             { "column": "customer_spend.nb_tx_1d", "missing": { "default": 0 } },

@@ -12,7 +12,7 @@ use prost_reflect::DescriptorPool;
 use tonic::Code;
 
 use super::catalog::{BUILD, CALL_SECONDS, CALLS, CALLS_IN_FLIGHT, HTTP_IN_FLIGHT, HTTP_REQUESTS, HTTP_SECONDS, HTTP_TURNED_AWAY};
-use crate::http::code_name;
+use crate::refusal::code_name;
 
 /// Greatest durations, in seconds, of the classes of a histogram.
 const SECONDS: [f64; 18] =

@@ -22,9 +22,12 @@ const NEWEST: f64 = 0.3;
 const IDLE: Duration = Duration::from_micros(20);
 /// What it costs to read a call and refuse it, in nanoseconds: about.
 const REFUSAL: f64 = 4_000.0;
-/// How much of what a call costs is learnt from the newest turn: little if it took longer, as that may be the fault of others.
-const LEARN_MORE: f64 = 0.005;
+/// How much of what a call costs is learnt from a turn, if it took less than was known,
 const LEARN_LESS: f64 = 0.1;
+/// and from each of its calls, if it took more, which may be the fault of others,
+const LEARN_MORE: f64 = 0.0005;
+/// but so much from all of them at most.
+const LEARN_MOST: f64 = 0.3;
 
 /// The load of one server thread.
 #[derive(Debug)]
@@ -172,11 +175,15 @@ impl Admission {
     }
 
     fn ended(&mut self, now: Instant, turn: &Turn) {
-        // Where some were refused, what the others took is not known well enough.
-        if turn.refused == 0 && turn.admitted > 0 {
-            let cost = nanos(now.duration_since(turn.began)) / turn.admitted as f64;
-            let learn = if self.cost == 0.0 { 1.0 } else { [LEARN_MORE, LEARN_LESS][usize::from(cost < self.cost)] };
-            self.cost += learn * (cost - self.cost);
+        if turn.admitted == 0 {
+            return;
+        }
+        // Where some were refused, the others took less than this.
+        let cost = nanos(now.duration_since(turn.began)) / turn.admitted as f64;
+        if cost < self.cost {
+            self.cost += LEARN_LESS * (cost - self.cost);
+        } else if turn.refused == 0 {
+            self.cost += (turn.admitted as f64 * LEARN_MORE).min(LEARN_MOST) * (cost - self.cost);
         }
     }
 }
@@ -287,6 +294,22 @@ mod tests {
             (0..64).for_each(|_| assert!(!turn.next().refused));
             admission.ended(began + Duration::from_micros(900), &turn);
         }
+    }
+
+    /// Callers who come again at once when they are refused must not keep each other out.
+    #[test]
+    fn whoever_waits_for_an_answer_before_the_next_call_is_not_refused_for_long() {
+        let (begin, mut admission) = (Instant::now(), Admission::new(TARGET));
+        let (mut clock, mut refused) = (begin, 0);
+        admission.cost = 3_000_000.0; // learnt from a call that had to wait for the disk
+        for turn in 0..1_000 {
+            let mut turn_of_64 = admission.turn(clock, Duration::from_micros(640), 64, 128);
+            let now_refused = (0..64).filter(|_| turn_of_64.next().refused).count();
+            clock += Duration::from_micros(10) * (64 - now_refused as u32) + Duration::from_micros(4) * now_refused as u32;
+            admission.ended(clock, &turn_of_64);
+            refused += usize::from(turn > 200) * now_refused;
+        }
+        assert_eq!(refused, 0);
     }
 
     #[test]
