@@ -69,14 +69,45 @@ impl fmt::Display for Selection<'_> {
 }
 
 /// Who scores an entity.
-#[derive(Debug, Clone)]
-pub struct Picked {
+#[derive(Debug, Clone, Copy)]
+pub struct Picked<'a> {
     /// Whose score is the answer.
-    pub primary: Arc<Model>,
+    pub primary: &'a Arc<Model>,
     /// Whether that is the version labelled `canary`.
     pub canary: bool,
     /// Who scores beside it, for comparison: the shadows, and beside a canary the version that it may replace.
-    pub beside: Arc<[Arc<Model>]>,
+    pub beside: &'a [Arc<Model>],
+}
+
+/// The versions of one model at one moment.
+#[derive(Debug, Clone)]
+pub struct Choice {
+    entry: Arc<Entry>,
+}
+
+impl Choice {
+    /// The model that is meant.
+    pub fn pick(&self, selection: Selection<'_>) -> Result<&Arc<Model>, RegistryError> {
+        let found = match selection {
+            Selection::Default => self.entry.primary.as_ref(),
+            Selection::Version(version) => self.entry.model(version),
+            Selection::Label(label) => self.entry.labelled(label),
+        };
+        found.ok_or_else(|| self.entry.not_ready(selection.to_string()))
+    }
+
+    /// Whether all entities have the same model, and none beside it.
+    pub fn is_plain(&self) -> bool {
+        self.entry.canary.is_none() && self.entry.shadows.is_empty()
+    }
+
+    /// Who scores an entity: the same version for the same key, as long as the share stays.
+    pub fn pick_for(&self, key: &[u8]) -> Result<Picked<'_>, RegistryError> {
+        let canary = self.entry.canary_for(key);
+        let primary = canary.or(self.entry.primary.as_ref()).ok_or_else(|| self.entry.not_ready(STABLE.to_owned()))?;
+        let beside = if canary.is_some() { &self.entry.beside_canary } else { &self.entry.shadows };
+        Ok(Picked { primary, canary: canary.is_some(), beside })
+    }
 }
 
 /// A version that was loaded, or refused.
@@ -255,7 +286,7 @@ impl Registry {
         let _one_at_a_time = self.changing.lock();
         let live = self.live.load();
         let entry = live.entry(model)?;
-        entry.model(version).ok_or_else(|| entry.not_ready(model, version.to_string()))?;
+        entry.model(version).ok_or_else(|| entry.not_ready(version.to_string()))?;
         let labels = entry.labels_of(version);
         if !labels.is_empty() {
             return Err(RegistryError::Labelled { model: model.to_owned(), version, labels: labels.join(",") });
@@ -272,7 +303,7 @@ impl Registry {
         let _one_at_a_time = self.changing.lock();
         let live = self.live.load();
         let entry = live.entry(model)?;
-        entry.model(version).ok_or_else(|| entry.not_ready(model, version.to_string()))?;
+        entry.model(version).ok_or_else(|| entry.not_ready(version.to_string()))?;
         self.relabel(model, |labels| {
             labels.labels.insert(label.to_owned(), version);
         })
@@ -305,26 +336,14 @@ impl Registry {
         Ok(())
     }
 
-    /// The model that is meant.
-    pub fn pick(&self, model: &str, selection: Selection<'_>) -> Result<Arc<Model>, RegistryError> {
-        let live = self.live.load();
-        let entry = live.entry(model)?;
-        let found = match selection {
-            Selection::Default => entry.primary.as_ref(),
-            Selection::Version(version) => entry.model(version),
-            Selection::Label(label) => entry.labelled(label),
-        };
-        found.cloned().ok_or_else(|| entry.not_ready(model, selection.to_string()))
+    /// The versions of a model as they serve now: for a request, which is to see one state of them.
+    pub fn choose(&self, model: &str) -> Result<Choice, RegistryError> {
+        self.live.load().entry(model).map(|entry| Choice { entry: Arc::clone(entry) })
     }
 
-    /// Who scores an entity: the same version for the same key, as long as the share stays.
-    pub fn pick_for(&self, model: &str, key: &[u8]) -> Result<Picked, RegistryError> {
-        let live = self.live.load();
-        let entry = live.entry(model)?;
-        let canary = entry.canary_for(key);
-        let primary = canary.or(entry.primary.as_ref()).ok_or_else(|| entry.not_ready(model, STABLE.to_owned()))?;
-        let beside = if canary.is_some() { &entry.beside_canary } else { &entry.shadows };
-        Ok(Picked { primary: Arc::clone(primary), canary: canary.is_some(), beside: Arc::clone(beside) })
+    /// The model that is meant.
+    pub fn pick(&self, model: &str, selection: Selection<'_>) -> Result<Arc<Model>, RegistryError> {
+        self.choose(model)?.pick(selection).cloned()
     }
 
     /// Has another version score rows that were scored, some time, for comparison. Never waits.

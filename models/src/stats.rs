@@ -45,8 +45,11 @@ impl Stats {
             self.missing.fetch_add(rows.missing() as u64, Ordering::Relaxed);
         }
         self.batches[class(&BATCH_ROWS, count as f64)].fetch_add(1, Ordering::Relaxed);
-        for score in scores {
-            self.scores[class(&SCORES, *score)].fetch_add(1, Ordering::Relaxed);
+        // Other threads count here too: a class is touched once for a run, not for each row.
+        let mut in_class = [0; SCORES.len() + 1];
+        scores.iter().for_each(|score| in_class[class(&SCORES, *score)] += 1);
+        for (shared, more) in self.scores.iter().zip(in_class).filter(|(_, more)| *more > 0) {
+            shared.fetch_add(more, Ordering::Relaxed);
         }
         let more: f64 = scores.iter().sum();
         let added = |sum| Some((f64::from_bits(sum) + more).to_bits());

@@ -22,7 +22,7 @@ use floodmark_features::lookup::{Answer, Ask};
 use floodmark_features::time::Time;
 use floodmark_features::value::ValueRef;
 use floodmark_models::model::Model;
-use floodmark_models::registry::{Picked, Registry, Selection};
+use floodmark_models::registry::{Choice, Picked, Registry, Selection};
 use floodmark_proto::v1;
 use floodmark_proto::v1::model_service_server::ModelServiceServer;
 use floodmark_proto::v1::score_service_server::ScoreServiceServer;
@@ -82,15 +82,20 @@ impl Scores {
 
     /// Looks up the rows of a request and makes them inputs.
     pub(crate) fn job(&self, request: &v1::ScoreRequest) -> Result<Job, Refusal> {
-        self.prepare(&self.begin(request)?, 0..request.rows.len())
+        self.prepare(&self.begin(request, &self.choose(request)?)?, 0..request.rows.len())
     }
 
     /// What all rows of a request have in common.
-    fn begin<'r>(&'r self, request: &'r v1::ScoreRequest) -> Result<Begun<'r>, Refusal> {
+    fn begin<'r>(&'r self, request: &'r v1::ScoreRequest, choice: &'r Choice) -> Result<Begun<'r>, Refusal> {
         let selection = selection(&request.model_version)?;
-        let lead = self.models.pick(&request.model, selection).map_err(Refusal::Model)?;
-        let asked = Asked::of(self.plan_of(&lead)?, Spine::from(request))?;
-        Ok(Begun { request, selection, lead, asked, now: now() })
+        let lead = choice.pick(selection).map_err(Refusal::Model)?;
+        let asked = Asked::of(self.plan_of(lead)?, Spine::from(request))?;
+        let choice = (selection == Selection::Default && !choice.is_plain()).then_some(choice);
+        Ok(Begun { request, choice, lead, asked, now: now() })
+    }
+
+    fn choose(&self, request: &v1::ScoreRequest) -> Result<Choice, Refusal> {
+        self.models.choose(&request.model).map_err(Refusal::Model)
     }
 
     /// Looks up some rows of a request and makes them inputs.
@@ -130,8 +135,8 @@ impl Scores {
         let ask = Ask { keys, request: fields, as_of, version: begun.request.version, own_event: own_event.as_ref(), mode: asked.mode };
         let read = self.store.read(&asked.plan.lookup, &ask, answer);
         read.map_err(|error| Refusal::Read { error, field: format!("rows[{at}]") })?;
-        let picked = self.pick_for(begun, keys)?;
-        let model = picked.as_ref().map_or(&begun.lead, |picked| &picked.primary);
+        let picked = begun.pick_for(keys)?;
+        let model = picked.map_or(begun.lead, |picked| picked.primary);
         let binding = self.bindings.lock().of(model, asked.plan);
         let missing = job.push(model, |input| binding.input(input, answer, fields));
         let missing = missing.map_err(|error| Refusal::Input { error, field: format!("rows[{at}]") })?;
@@ -158,21 +163,6 @@ impl Scores {
         Ok(())
     }
 
-    /// Who scores an entity, where labels and the canary's share choose. A version that reads another service than the one that is
-    /// served by default cannot be given these features, and is not chosen.
-    fn pick_for(&self, begun: &Begun<'_>, keys: &[ValueRef<'_>]) -> Result<Option<Picked>, Refusal> {
-        if begun.selection != Selection::Default {
-            return Ok(None);
-        }
-        let picked = KEY.with_borrow_mut(|key| {
-            key.clear();
-            encode_key(keys, key);
-            self.models.pick_for(&begun.request.model, key)
-        });
-        let picked = picked.map_err(Refusal::Model)?;
-        Ok((picked.primary.signature().service == begun.lead.signature().service).then_some(picked))
-    }
-
     pub(crate) fn models(&self) -> &Arc<Registry> {
         &self.models
     }
@@ -188,7 +178,8 @@ impl Scores {
 
     /// A request of many rows: other calls have their turn in between.
     pub(crate) async fn score_in_turns(&self, request: &v1::ScoreRequest) -> Result<v1::ScoreResponse, Status> {
-        let begun = self.begin(request)?;
+        let choice = self.choose(request)?;
+        let begun = self.begin(request, &choice)?;
         let mut whole: Option<v1::ScoreResponse> = None;
         for from in (0..request.rows.len().max(1)).step_by(ROWS_IN_A_TURN) {
             if from > 0 {
@@ -208,11 +199,27 @@ impl Scores {
 /// What all rows of a request have in common.
 struct Begun<'r> {
     request: &'r v1::ScoreRequest,
-    selection: Selection<'r>,
+    /// Who chooses for each entity, if not all have the same.
+    choice: Option<&'r Choice>,
     /// Whose service is looked up: the version that was asked for, or the one that is served by default.
-    lead: Arc<Model>,
+    lead: &'r Arc<Model>,
     asked: Asked<'r>,
     now: Time,
+}
+
+impl<'r> Begun<'r> {
+    /// Who scores an entity, where labels and the canary's share choose. A version that reads another service than the one that is
+    /// served by default cannot be given these features, and is not chosen.
+    fn pick_for(&self, keys: &[ValueRef<'_>]) -> Result<Option<Picked<'r>>, Refusal> {
+        let Some(choice) = self.choice else { return Ok(None) };
+        let picked = KEY.with_borrow_mut(|key| {
+            key.clear();
+            encode_key(keys, key);
+            choice.pick_for(key)
+        });
+        let picked = picked.map_err(Refusal::Model)?;
+        Ok((picked.primary.signature().service == self.lead.signature().service).then_some(picked))
+    }
 }
 
 /// After so many rows, other calls on the thread have their turn, and a deadline is noticed.

@@ -18,14 +18,15 @@ pub(super) struct Live {
 /// One model.
 #[derive(Debug, Clone)]
 pub(super) struct Entry {
+    name: String,
     pub(super) slots: BTreeMap<u64, Slot>,
     pub(super) labels: Labels,
     /// Who scores what names no version.
     pub(super) primary: Option<Arc<Model>>,
-    canary: Option<Arc<Model>>,
+    pub(super) canary: Option<Arc<Model>>,
     /// Who scores beside `primary`, and beside `canary`.
-    pub(super) shadows: Arc<[Arc<Model>]>,
-    pub(super) beside_canary: Arc<[Arc<Model>]>,
+    pub(super) shadows: Vec<Arc<Model>>,
+    pub(super) beside_canary: Vec<Arc<Model>>,
     /// So that two models do not try their canaries on the same entities.
     salt: u64,
 }
@@ -42,24 +43,25 @@ pub(super) struct Slot {
 }
 
 impl Live {
-    pub(super) fn entry(&self, model: &str) -> Result<&Entry, RegistryError> {
+    pub(super) fn entry(&self, model: &str) -> Result<&Arc<Entry>, RegistryError> {
         let unknown = || {
             let known: Vec<&str> = self.entries.keys().map(String::as_str).collect();
             RegistryError::UnknownModel { model: model.to_owned(), known: known.join(",") }
         };
-        self.entries.get(model).map(Arc::as_ref).ok_or_else(unknown)
+        self.entries.get(model).ok_or_else(unknown)
     }
 }
 
 impl Entry {
     pub(super) fn new(model: &str) -> Entry {
         Entry {
+            name: model.to_owned(),
             slots: BTreeMap::new(),
             labels: Labels::default(),
             primary: None,
             canary: None,
-            shadows: Arc::new([]),
-            beside_canary: Arc::new([]),
+            shadows: Vec::new(),
+            beside_canary: Vec::new(),
             salt: xxh3_64(model.as_bytes()),
         }
     }
@@ -84,9 +86,9 @@ impl Entry {
         self.slots.iter().filter(|(_, slot)| slot.serving.is_some()).map(|(version, _)| *version).collect()
     }
 
-    pub(super) fn not_ready(&self, model: &str, wanted: String) -> RegistryError {
+    pub(super) fn not_ready(&self, wanted: String) -> RegistryError {
         let ready = self.ready().iter().map(u64::to_string).collect::<Vec<_>>().join(",");
-        RegistryError::NotReady { model: model.to_owned(), wanted, ready }
+        RegistryError::NotReady { model: self.name.clone(), wanted, ready }
     }
 
     /// The canary, if the entity is one of its share.

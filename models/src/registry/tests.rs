@@ -120,7 +120,9 @@ fn the_canary_scores_its_share_of_entities_and_always_the_same() {
     for (label, number) in [("stable", 1), ("canary", 2), ("shadow", 3), ("shadow_b", 2), ("shadowy", 1)] {
         registry.promote("fraud", label, number).unwrap();
     }
-    let chosen = || -> Vec<bool> { (0u32..10_000).map(|key| registry.pick_for("fraud", &key.to_be_bytes()).unwrap().canary).collect() };
+    let chosen = || -> Vec<bool> {
+        (0u32..10_000).map(|key| registry.choose("fraud").unwrap().pick_for(&key.to_be_bytes()).unwrap().canary).collect()
+    };
     assert!(!chosen().contains(&true), "without a share there is no canary");
     registry.set_canary_share("fraud", 10.0).unwrap();
     let first = chosen();
@@ -130,7 +132,8 @@ fn the_canary_scores_its_share_of_entities_and_always_the_same() {
     registry.set_canary_share("fraud", 20.0).unwrap();
     assert!(first.iter().zip(chosen()).all(|(before, now)| !before || now), "a greater share keeps those of the smaller");
     assert!(matches!(registry.set_canary_share("fraud", 101.0), Err(RegistryError::BadShare { .. })));
-    let picked = registry.pick_for("fraud", b"card-7").unwrap();
+    let choice = registry.choose("fraud").unwrap();
+    let picked = choice.pick_for(b"card-7").unwrap();
     assert_eq!(picked.beside.iter().map(|model| model.version()).collect::<Vec<_>>(), [3, 2]);
 }
 
@@ -167,7 +170,8 @@ fn who_scores_beside_whom() {
     }
     let beside = |share| {
         registry.set_canary_share("fraud", share).unwrap();
-        let picked = registry.pick_for("fraud", b"card").unwrap();
+        let choice = registry.choose("fraud").unwrap();
+        let picked = choice.pick_for(b"card").unwrap();
         (picked.primary.version(), picked.beside.iter().map(|model| model.version()).collect::<Vec<_>>())
     };
     assert_eq!(beside(0.0), (1, vec![3]));
@@ -185,7 +189,7 @@ fn nobody_who_scores_notices_a_swap() {
         let (mut rows, mut scores, mut runs) = (registry.pick("fraud", Selection::Default).unwrap().matrix(), Vec::new(), 0);
         rows.push(|_| Input::Int(1)).unwrap();
         while !done.load(Ordering::Relaxed) {
-            let model = registry.pick_for("fraud", b"card-7").unwrap().primary;
+            let model = registry.choose("fraud").unwrap().pick_for(b"card-7").unwrap().primary.clone();
             model.score(&rows, &mut scores).unwrap();
             assert!((scores[0] - testing::expected([1.0; 3])).abs() < 1e-6);
             runs += 1;
