@@ -19,8 +19,8 @@ use crate::model::Model;
 /// Rows that may wait.
 const MOST_ROWS: usize = 1 << 16;
 
-/// Batches that are run together, if they are for the same two versions.
-const BATCHES_AT_ONCE: usize = 64;
+/// Rows that are run together, if they are for the same two versions: so long may the one that answers have to wait for a session.
+const ROWS_AT_ONCE: usize = 64;
 
 /// After a run the thread rests for so many times as long: it takes no more than a quarter of a core.
 const REST: u32 = 3;
@@ -85,6 +85,9 @@ impl Comparer {
     /// Takes rows to be compared some time, or counts them as dropped. Never waits.
     pub(crate) fn offer(&self, batch: Beside) {
         let rows = batch.rows.rows();
+        if rows == 0 {
+            return self.shared.of(&batch, |difference| difference.errors += batch.left_out);
+        }
         let waiting = self.shared.waiting.fetch_add(rows, Ordering::Relaxed);
         let queue = self.queue.get_or_init(|| start(self.shared.clone()));
         if waiting + rows > MOST_ROWS {
@@ -117,8 +120,7 @@ fn compare_all(shared: &Shared, waiting: &Receiver<Beside>) {
     let mut scores = Vec::new();
     let mut kept = None;
     while let Some(mut batch) = kept.take().or_else(|| waiting.recv().ok()) {
-        let mut together = 1;
-        while together < BATCHES_AT_ONCE
+        while batch.rows.rows() < ROWS_AT_ONCE
             && let Ok(next) = waiting.try_recv()
         {
             if !batch.is_like(&next) {
@@ -128,7 +130,6 @@ fn compare_all(shared: &Shared, waiting: &Receiver<Beside>) {
             batch.rows.append(&next.rows);
             batch.scores.extend(next.scores);
             batch.left_out += next.left_out;
-            together += 1;
         }
         shared.waiting.fetch_sub(batch.rows.rows(), Ordering::Relaxed);
         let began = Instant::now();
@@ -139,13 +140,12 @@ fn compare_all(shared: &Shared, waiting: &Receiver<Beside>) {
 }
 
 fn compare(shared: &Shared, batch: &Beside, scores: &mut Vec<f64>) {
+    let mut found = Difference { errors: batch.left_out, ..Difference::default() };
     match batch.beside.score(&batch.rows, scores) {
-        Ok(()) => shared.of(batch, |difference| {
-            batch.scores.iter().zip(&*scores).for_each(|(answer, other)| difference.take(other - answer));
-            difference.errors += batch.left_out;
-        }),
-        Err(_) => shared.of(batch, |difference| difference.errors += batch.left_out + batch.rows.rows() as u64),
+        Ok(()) => batch.scores.iter().zip(&*scores).for_each(|(answer, other)| found.take(other - answer)),
+        Err(_) => found.errors += batch.rows.rows() as u64,
     }
+    shared.of(batch, |difference| difference.add(&found));
 }
 
 impl Beside {
@@ -162,6 +162,16 @@ impl Shared {
 }
 
 impl Difference {
+    fn add(&mut self, more: &Difference) {
+        self.rows += more.rows;
+        self.dropped += more.dropped;
+        self.errors += more.errors;
+        self.sum += more.sum;
+        self.sum_abs += more.sum_abs;
+        self.max_abs = self.max_abs.max(more.max_abs);
+        self.at_most.iter_mut().zip(more.at_most).for_each(|(count, more)| *count += more);
+    }
+
     fn take(&mut self, difference: f64) {
         let size = difference.abs();
         self.rows += 1;

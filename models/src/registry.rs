@@ -224,6 +224,10 @@ impl Registry {
     /// If it is refused, what served before serves on, and the list says why.
     pub fn load(&self, model: &str, version: u64, services: &dyn Services) -> Result<Arc<Model>, LoadError> {
         let _one_at_a_time = self.changing.lock();
+        // What is not there leaves no trace: the list is not for whatever names callers make up.
+        if !self.repository.holds(model, version) && self.ready(model).binary_search(&version).is_err() {
+            return self.loaded(model, version, services);
+        }
         self.publish(model, |entry| entry.slot(version).start());
         let loaded = self.loaded(model, version, services);
         self.loads.lock().count(&loaded);

@@ -71,6 +71,12 @@ pub enum RepositoryError {
         /// What it said.
         source: io::Error,
     },
+    /// A name that no model can have: it would lead elsewhere.
+    #[error("no model can have this name: letters, digits, `_`, `-` and `.` only, and no `.` first. model={model}")]
+    Name {
+        /// As given.
+        model: String,
+    },
     /// `labels.json` is not what it should be.
     #[error("labels cannot be read; put the file right, or take it away to start without. path={} reason={source}", path.display())]
     Labels {
@@ -100,16 +106,28 @@ impl Repository {
         Ok(names)
     }
 
+    /// Whether there is a folder for a version.
+    pub fn holds(&self, model: &str, version: u64) -> bool {
+        self.folder(model).is_ok_and(|folder| folder.join(version.to_string()).is_dir())
+    }
+
+    fn folder(&self, model: &str) -> Result<PathBuf, RepositoryError> {
+        match is_model_name(model) {
+            true => Ok(self.root.join(model)),
+            false => Err(RepositoryError::Name { model: model.chars().take(80).collect() }),
+        }
+    }
+
     /// The versions of a model, ascending; names that are no number are somebody's work in progress.
     pub fn versions(&self, model: &str) -> Result<Vec<u64>, RepositoryError> {
-        let mut versions: Vec<u64> = folders(&self.root.join(model))?.iter().filter_map(|name| version_number(name)).collect();
+        let mut versions: Vec<u64> = folders(&self.folder(model)?)?.iter().filter_map(|name| version_number(name)).collect();
         versions.sort_unstable();
         Ok(versions)
     }
 
     /// The labels of a model; none where there is no file.
     pub fn labels(&self, model: &str) -> Result<Labels, RepositoryError> {
-        let path = self.root.join(model).join(LABELS_FILE);
+        let path = self.folder(model)?.join(LABELS_FILE);
         match fs::read(&path) {
             Ok(bytes) => serde_json::from_slice(&bytes).map_err(|source| RepositoryError::Labels { path, source }),
             Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(Labels::default()),
@@ -119,7 +137,7 @@ impl Repository {
 
     /// Writes the labels of a model: a reader sees the old ones or the new ones.
     pub fn write_labels(&self, model: &str, labels: &Labels) -> Result<(), RepositoryError> {
-        let path = self.root.join(model).join(LABELS_FILE);
+        let path = self.folder(model)?.join(LABELS_FILE);
         let write = || -> io::Result<()> {
             let beside = path.with_extension("json.tmp");
             let mut file = File::create(&beside)?;

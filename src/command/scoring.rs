@@ -48,7 +48,11 @@ pub(super) fn scoring(
     tell_of_waiting(store, &working);
     let Some(models) = models.filter(|_| !working.is_empty()) else { return Ok(None) };
     let scores = Arc::new(StreamScores::new(store.clone(), models.clone()));
-    let missing = |arg: &&ScoreArg| files.iter().any(|file| file.source == arg.source) && !scores.is_ready(&arg.model);
+    let waiting = store.waiting_for_scores();
+    let waits = |arg: &ScoreArg| waiting.iter().any(|waiting| store.definitions().sources[waiting.source].name == arg.source);
+    // What waits comes before any file, of whatever source.
+    let comes = |arg: &ScoreArg| files.iter().any(|file| file.source == arg.source) || (!files.is_empty() && waits(arg));
+    let missing = |arg: &&ScoreArg| comes(arg) && !scores.is_ready(&arg.model);
     if let Some(arg) = wanted.iter().find(missing) {
         let why = "files cannot be scored: no version of the model is ready; put it right, or take the files in without --score";
         return Err(Failure::failed(format!("{why}. source={} model={}", arg.source, arg.model)));

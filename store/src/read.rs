@@ -54,6 +54,10 @@ impl Store {
             }
             answer.version = version;
             answer.watermark = watermarks.iter().copied().min().unwrap_or(Time::MAX);
+            if version < newest {
+                // How far the watermark had come at that version is not known: nothing is called final there.
+                watermarks.fill(Time::NONE);
+            }
             // Each cell is written below; those of the row before need no clearing.
             answer.cells.resize(lookup.columns.len(), Cell::default());
             for (reads, watermarks) in lookup.reads.chunks(ABREAST).zip(watermarks.chunks(ABREAST)) {
@@ -84,6 +88,10 @@ impl Store {
         }
         let (views, wanted) = (&self.definitions().views, &wanted[..reads.len()]);
         let locked = self.lock(wanted.iter().flatten().map(|w| w.partition));
+        // Once more, with the timelines in hand: a checkpoint may have forgotten events in between.
+        for (w, watermark) in wanted.iter().flatten().zip(watermarks) {
+            self.known(w.read, *watermark, ask, answer.version)?;
+        }
         let mut found: [Option<&EntityState>; ABREAST] = [None; ABREAST];
         for (found, w) in found.iter_mut().zip(wanted.iter().flatten()) {
             let shard = locked.iter().flatten().find(|(partition, _)| *partition == w.partition);

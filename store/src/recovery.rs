@@ -112,7 +112,8 @@ impl Store {
         let writer = self.writer.get_mut();
         writer.version = note.version;
         writer.checkpointed = note.version;
-        writer.tallies = note.tallies;
+        // A source that was added since has none yet.
+        writer.tallies.iter_mut().zip(note.tallies).for_each(|(tally, noted)| *tally = noted);
         self.published.store(note.version, Ordering::Release);
         let store_times =
             |into: &[AtomicI64], from: &[Time]| into.iter().zip(from).for_each(|(a, t)| a.store(t.micros(), Ordering::Release));
@@ -267,6 +268,7 @@ fn prepare(database: &Database, directory: &Path, definitions: &Definitions, tex
         meta.insert(META_PARTITIONS, snapshot(&partitions).as_slice())?;
         meta.insert(META_DEFINITIONS, text.as_bytes())?;
         meta.insert(META_FINGERPRINTS, snapshot(&fingerprints(definitions)).as_slice())?;
+        meta.insert(META_SOURCES, snapshot(&source_names(definitions)).as_slice())?;
         transaction.open_table(LOG)?;
         transaction.open_table(PROGRESS)?;
         transaction.open_table(STATE)?;
@@ -294,6 +296,33 @@ fn add_new_tables(database: &Database) -> Result<(), StoreError> {
 }
 
 const META_FINGERPRINTS: &str = "fingerprints";
+const META_SOURCES: &str = "sources";
+
+fn source_names(definitions: &Definitions) -> Vec<String> {
+    definitions.sources.iter().map(|source| source.name.clone()).collect()
+}
+
+/// What is wrong with the sources, which are stored by their place: further ones may follow, and that is all.
+fn changed_sources(database: &Database, definitions: &Definitions) -> Result<Option<String>, OpenError> {
+    let given = source_names(definitions);
+    let stored: Vec<String> = match meta(database, META_SOURCES)? {
+        Some(bytes) => restore(&bytes).map_err(StoreError::from)?,
+        None => Vec::new(),
+    };
+    if !given.starts_with(&stored) {
+        return Ok(Some(format!("the sources were {}, in this order", stored.join(", "))));
+    }
+    if given.len() > stored.len() {
+        let transaction = database.begin_write().map_err(engine)?;
+        let note = || -> Result<(), redb::Error> {
+            transaction.open_table(META)?.insert(META_SOURCES, snapshot(&given).as_slice())?;
+            Ok(())
+        };
+        note().map_err(StoreError::from)?;
+        transaction.commit().map_err(engine)?;
+    }
+    Ok(None)
+}
 
 /// A value does not depend on whether closed windows are emitted, but what is stored does.
 fn fingerprints(definitions: &Definitions) -> Vec<(String, u64)> {
@@ -308,7 +337,10 @@ fn check_definitions(database: &Database, directory: &Path, definitions: &Defini
     };
     let given = fingerprints(definitions);
     if stored == given {
-        return Ok(());
+        return match changed_sources(database, definitions)? {
+            None => Ok(()),
+            Some(difference) => Err(OpenError::Definitions { difference, directory: directory.to_owned() }),
+        };
     }
     let changed = given
         .iter()

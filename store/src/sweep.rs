@@ -91,7 +91,9 @@ impl Store {
         if version > newest {
             return Err(ReadError::VersionInFuture { version, newest });
         }
-        let known = final_until.into_iter().map(|final_until| Known { version, final_until }).collect();
+        // As in `Store::read`: at an older version nothing is called final.
+        let final_at = |final_until| if version < newest { Time::NONE } else { final_until };
+        let known = final_until.into_iter().map(|final_until| Known { version, final_until: final_at(final_until) }).collect();
         let outputs = |view: usize| -> Vec<(usize, usize)> {
             lookup.features.iter().enumerate().filter(|(_, f)| f.view == view).map(|(position, f)| (f.output, position)).collect()
         };

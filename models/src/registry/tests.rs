@@ -162,6 +162,19 @@ fn of_the_latest_one_that_is_refused_gives_way_to_the_one_before_it() {
 }
 
 #[test]
+fn names_that_callers_make_up_leave_no_trace() {
+    let Some((registry, folder)) = registry(&[1], &[]) else { return };
+    for (model, version) in [("../elsewhere", 1), ("/tmp", 1), ("nobody", 1), ("fraud", 7), ("", 1)] {
+        registry.load(model, version, &Fraud).unwrap_err();
+        assert!(registry.set_canary_share(model, 5.0).is_err(), "{model:?}");
+        assert!(registry.remove_label(model, "stable").is_err(), "{model:?}");
+    }
+    assert_eq!(registry.list(), []);
+    assert!(!folder.path().parent().unwrap().join("elsewhere").exists());
+    assert!(matches!(registry.repository().versions("../fraud"), Err(crate::repository::RepositoryError::Name { .. })));
+}
+
+#[test]
 fn who_scores_beside_whom() {
     let Some((registry, _folder)) = registry(&[1, 2, 3], &[]) else { return };
     registry.follow("fraud", &Policy::All, &Fraud).unwrap();

@@ -117,7 +117,7 @@ impl GrpcInferenceService for Inference {
     ) -> Result<Response<RepositoryModelUnloadResponse>, Status> {
         let RepositoryModelUnloadRequest { repository_name, model_name, parameters } = request.into_inner();
         let model_name = model_of(repository_name, model_name);
-        self.unload(&model_name, &parameters)?;
+        self.unload(&model_name, &parameters).await?;
         Ok(Response::new(RepositoryModelUnloadResponse { model_name, is_unloaded: true }))
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use floodmark_models::registry::{RegistryError, State, VersionStatus};
+use floodmark_models::registry::{Registry, RegistryError, State, VersionStatus};
 use floodmark_proto::inference::ModelRepositoryParameter;
 use floodmark_proto::inference::model_repository_parameter::ParameterChoice;
 use floodmark_proto::inference::repository_index_response::ModelIndex;
@@ -58,13 +58,15 @@ impl Inference {
     }
 
     /// Takes a model, or one version of it, out of service.
-    pub(super) fn unload(&self, model: &str, parameters: &BTreeMap<String, ModelRepositoryParameter>) -> Result<(), Refusal> {
+    pub(super) async fn unload(&self, model: &str, parameters: &BTreeMap<String, ModelRepositoryParameter>) -> Result<(), Status> {
         let scores = self.operated(model)?.ok_or_else(|| unknown(model))?;
         let versions = match version(parameters)? {
             Some(version) => vec![version],
             None => scores.models().versions(model).map_err(Refusal::Model)?.iter().map(|model| model.version()).collect(),
         };
-        versions.into_iter().try_for_each(|version| scores.models().unload(model, version).map_err(Refusal::Model))
+        let model = model.to_owned();
+        let unload = move |models: &Registry| versions.into_iter().try_for_each(|version| models.unload(&model, version));
+        scores.change(move |models| unload(models).map_err(Refusal::Model)).await
     }
 
     /// What operators may touch, if this caller is one.

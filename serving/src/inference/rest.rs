@@ -134,7 +134,7 @@ impl Inference {
                 Ok(said(StatusCode::OK, &json!({ "name": model, "load": true })))
             }
             Path::Unload(model) => {
-                self.unload(model, &parameters(&body)?)?;
+                self.unload(model, &parameters(&body)?).await?;
                 Ok(said(StatusCode::OK, &json!({ "name": model, "unload": true })))
             }
         }

@@ -366,7 +366,7 @@ async fn operators_load_and_unload_in_both_dialects() {
     };
     assert!(inference.repository_model_unload(Request::new(triton)).await.unwrap().into_inner().is_unloaded);
     assert_eq!(index(false)[1..3], ["matrix 1 UNAVAILABLE unloaded", "matrix 2 READY "]);
-    inference.unload("matrix", &Default::default()).unwrap();
+    inference.unload("matrix", &Default::default()).await.unwrap();
     assert_eq!(index(true), ["columns 1 READY ", "wide 1 READY "]);
     let file = [("file:1/model.onnx".to_owned(), ModelRepositoryParameter::default())].into();
     assert_eq!(inference.load("matrix", &file).await.unwrap_err().code(), Code::Unimplemented);
@@ -374,8 +374,9 @@ async fn operators_load_and_unload_in_both_dialects() {
     assert!(inference.extensions().contains(&"model_repository".to_owned()));
 
     let guest = Inference::new(Some(world.scores.clone()), false, watch::channel(false).1);
-    for refused in [guest.index(false).map(|_| ()), guest.unload("matrix", &Default::default())] {
-        let status = Status::from(refused.expect_err("no operator"));
+    let index = guest.index(false).map(|_| ()).map_err(Status::from);
+    for refused in [index, guest.unload("matrix", &Default::default()).await] {
+        let status = refused.expect_err("no operator");
         assert!(status.code() == Code::PermissionDenied && status.message().contains("--admin"), "{status}");
     }
     assert_eq!(guest.load("matrix", &Default::default()).await.unwrap_err().code(), Code::PermissionDenied);

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use floodmark_models::compare::{Difference, Pair};
 use floodmark_models::model::Model;
-use floodmark_models::registry::{LoadError, RegistryError, Selection, State, Tried, VersionStatus};
+use floodmark_models::registry::{LoadError, Registry, RegistryError, Selection, State, Tried, VersionStatus};
 use floodmark_models::repository::Policy;
 use floodmark_proto::v1;
 use floodmark_proto::v1::model_service_server::ModelService;
@@ -71,37 +71,48 @@ impl ModelService for Scores {
             Some(version) => version,
             None => self.newest(&model)?,
         };
-        let (models, plans, name) = (self.models.clone(), self.plans.clone(), model.clone());
-        // Loading reads files and warms up: not on a thread that answers.
-        let loaded = tokio::task::spawn_blocking(move || models.load(&name, version, &*plans)).await;
-        loaded.map_err(|_| Status::internal("loading the model broke off"))?.map_err(Refusal::Load)?;
+        let (plans, name) = (self.plans.clone(), model.clone());
+        self.change(move |models| models.load(&name, version, &*plans).map_err(Refusal::Load)).await?;
         self.info(&model, version)
     }
 
     async fn unload_model(&self, request: Request<v1::UnloadModelRequest>) -> Result<Response<v1::ModelInfo>, Status> {
         let v1::UnloadModelRequest { model, version } = request.into_inner();
-        self.models.unload(&model, version).map_err(Refusal::Model)?;
+        let name = model.clone();
+        self.change(move |models| models.unload(&name, version).map_err(Refusal::Model)).await?;
         self.info(&model, version)
     }
 
     async fn label_model(&self, request: Request<v1::LabelModelRequest>) -> Result<Response<v1::ListModelsResponse>, Status> {
         let v1::LabelModelRequest { model, label, version } = request.into_inner();
-        let done = match version {
-            Some(version) => self.models.promote(&model, &label, version),
-            None => self.models.remove_label(&model, &label),
+        let name = model.clone();
+        let label = move |models: &Registry| match version {
+            Some(version) => models.promote(&name, &label, version),
+            None => models.remove_label(&name, &label),
         };
-        done.map_err(Refusal::Model)?;
+        self.change(move |models| label(models).map_err(Refusal::Model)).await?;
         self.list_models(Request::new(v1::ListModelsRequest { model })).await
     }
 
     async fn set_canary_share(&self, request: Request<v1::SetCanaryShareRequest>) -> Result<Response<v1::ListModelsResponse>, Status> {
         let v1::SetCanaryShareRequest { model, percent } = request.into_inner();
-        self.models.set_canary_share(&model, percent).map_err(Refusal::Model)?;
+        let name = model.clone();
+        self.change(move |models| models.set_canary_share(&name, percent).map_err(Refusal::Model)).await?;
         self.list_models(Request::new(v1::ListModelsRequest { model })).await
     }
 }
 
 impl Scores {
+    /// Changes what serves. Changes read and write files and wait for each other, loading takes seconds: not on a thread that answers.
+    pub(crate) async fn change<T: Send + 'static>(
+        &self,
+        change: impl FnOnce(&Registry) -> Result<T, Refusal> + Send + 'static,
+    ) -> Result<T, Status> {
+        let models = self.models.clone();
+        let changed = tokio::task::spawn_blocking(move || change(&models)).await;
+        Ok(changed.map_err(|_| Status::internal("the change of a model broke off"))??)
+    }
+
     pub(crate) fn newest(&self, model: &str) -> Result<u64, Refusal> {
         let versions = self.models.repository().versions(model).map_err(|error| Refusal::Model(RegistryError::Repository(error)))?;
         let none = || RegistryError::NotReady { model: model.to_owned(), wanted: "the newest".to_owned(), ready: "none".to_owned() };

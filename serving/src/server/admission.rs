@@ -20,7 +20,9 @@ const WINDOW: Duration = Duration::from_millis(20);
 const NEWEST: f64 = 0.3;
 /// A wait of the thread that was shorter was none: what it waited for was there.
 const IDLE: Duration = Duration::from_micros(20);
-/// What it costs to read a call and refuse it, in nanoseconds: about.
+/// Calls that are answered have so many times the time, at least, that those have which are refused.
+const ANSWERS: f64 = 1.0;
+/// What it costs to read a call and refuse it, in nanoseconds, about; or a quarter of what it costs to answer one.
 const REFUSAL: f64 = 4_000.0;
 /// How much of what a call costs is learnt from a turn, if it took less than was known,
 const LEARN_LESS: f64 = 0.1;
@@ -108,6 +110,9 @@ struct Admission {
 struct Window {
     began: Instant,
     calls: usize,
+    /// What those that were answered took, and those that were refused, in nanoseconds.
+    answering: f64,
+    refusing: f64,
 }
 
 /// The calls of one turn, in the order in which they came.
@@ -119,6 +124,9 @@ pub(super) struct Turn {
     cost: f64,
     /// Calls that would wait longer are refused.
     bound: f64,
+    /// What calls took lately before this turn, those that were answered and those that were refused.
+    answering: f64,
+    refusing: f64,
     calls: usize,
     seen: usize,
     admitted: usize,
@@ -128,14 +136,14 @@ pub(super) struct Turn {
 /// What becomes of a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Standing {
-    /// How long it will have waited, about.
-    pub(super) wait: Duration,
+    /// How long it has waited since it was read, about. How long before that, nobody knows.
+    pub(super) waited: Duration,
     pub(super) refused: bool,
 }
 
 impl Standing {
     /// That of a call which nobody has reckoned.
-    pub(super) const FIRST: Standing = Standing { wait: Duration::ZERO, refused: false };
+    pub(super) const FIRST: Standing = Standing { waited: Duration::ZERO, refused: false };
 }
 
 impl Admission {
@@ -150,12 +158,14 @@ impl Admission {
 
     /// Takes the calls of a turn into account.
     fn demand(&mut self, now: Instant, calls: usize) -> f64 {
-        let window = self.window.get_or_insert(Window { began: now, calls: 0 });
+        let window = self.window.get_or_insert(Window { began: now, calls: 0, answering: 0.0, refusing: 0.0 });
         let elapsed = now.duration_since(window.began);
         if elapsed >= WINDOW {
             let newest = window.calls as f64 * self.cost / nanos(elapsed);
-            self.demand += NEWEST * (newest - self.demand);
-            *window = Window { began: now, calls: 0 };
+            // What was long ago counts for less.
+            let weight = 1.0 - (1.0 - NEWEST).powf(nanos(elapsed) / nanos(WINDOW));
+            self.demand += weight * (newest - self.demand);
+            *window = Window { began: now, calls: 0, answering: 0.0, refusing: 0.0 };
         }
         window.calls += calls;
         self.demand
@@ -171,10 +181,14 @@ impl Admission {
         let too_much = self.demand(now, calls) > 1.0;
         let refuses = self.target > 0.0 && crowded && (standing || too_much);
         let bound = if refuses { self.target } else { f64::INFINITY };
-        Turn { began: now, waited, cost, bound, calls, seen: 0, admitted: 0, refused: 0 }
+        let (answering, refusing) = self.window.as_ref().map_or((0.0, 0.0), |window| (window.answering, window.refusing));
+        Turn { began: now, waited, cost, bound, answering, refusing, calls, seen: 0, admitted: 0, refused: 0 }
     }
 
     fn ended(&mut self, now: Instant, turn: &Turn) {
+        if let Some(window) = &mut self.window {
+            (window.answering, window.refusing) = (turn.answering(), turn.refusing());
+        }
         if turn.admitted == 0 {
             return;
         }
@@ -192,11 +206,23 @@ impl Turn {
     /// The next call of the turn. They came evenly, for all that is known, since the last turn, and are answered one after the other.
     pub(super) fn next(&mut self) -> Standing {
         let came = 1.0 - self.seen as f64 / self.calls.max(1) as f64;
-        let wait = self.waited * came + self.admitted as f64 * self.cost + self.refused as f64 * REFUSAL;
-        let refused = wait > self.bound;
+        let work = self.admitted as f64 * self.cost + self.refused as f64 * REFUSAL.min(self.cost / 4.0);
+        // Where refusing takes too much of the time, it is what makes calls wait: callers who come again at once would keep each other out.
+        let answers = self.answering() >= ANSWERS * self.refusing();
+        let refused = self.waited * came + work > self.bound && answers;
         self.seen += 1;
         *if refused { &mut self.refused } else { &mut self.admitted } += 1;
-        Standing { wait: Duration::from_nanos(wait as u64), refused }
+        Standing { waited: Duration::from_nanos(work as u64), refused }
+    }
+
+    /// What calls that were answered took lately. What it takes to refuse one, to read it above all, it takes to answer one as well.
+    fn answering(&self) -> f64 {
+        self.answering + self.admitted as f64 * (self.cost + REFUSAL)
+    }
+
+    /// And those that were refused.
+    fn refusing(&self) -> f64 {
+        self.refusing + self.refused as f64 * REFUSAL
     }
 }
 
@@ -261,7 +287,7 @@ mod tests {
 
     #[test]
     fn under_twice_the_load_those_that_are_answered_wait_little() {
-        for cost in [2_000.0, 10_000.0, 100_000.0] {
+        for cost in [10_000.0, 20_000.0, 100_000.0] {
             let (waits, refused) = simulate(cost / 2.0, cost, TARGET);
             let p99 = waits[waits.len() * 99 / 100];
             assert!(p99 < 2.0 * nanos(TARGET), "cost {cost} p99 {p99}");
@@ -310,6 +336,36 @@ mod tests {
             refused += usize::from(turn > 200) * now_refused;
         }
         assert_eq!(refused, 0);
+    }
+
+    /// `connections` with `calls` each, which come again as soon as they are answered or refused: how many were answered in the last of three
+    /// seconds.
+    fn closed_loop(connections: usize, calls: usize) -> usize {
+        let (begin, mut admission) = (Instant::now(), Admission::new(TARGET));
+        let (mut clock, mut answered, mut drained) = (begin, 0, vec![begin; connections]);
+        admission.cost = 10_000.0;
+        while clock < begin + Duration::from_secs(3) {
+            for drained in &mut drained {
+                clock += Duration::from_micros(8);
+                let mut turn = admission.turn(clock, clock.duration_since(*drained), calls, connections * calls);
+                *drained = clock;
+                for _ in 0..calls {
+                    let refused = turn.next().refused;
+                    clock += if refused { Duration::from_micros(4) } else { Duration::from_micros(10) };
+                    answered += usize::from(!refused && clock > begin + Duration::from_secs(2));
+                }
+                admission.ended(clock, &turn);
+            }
+        }
+        answered
+    }
+
+    #[test]
+    fn callers_who_come_again_at_once_do_not_keep_each_other_out() {
+        for (connections, calls) in [(2, 64), (200, 1), (1_000, 1), (2, 500), (2, 1_000)] {
+            let answered = closed_loop(connections, calls);
+            assert!(answered > 12_000, "{connections} connections of {calls}: {answered}");
+        }
     }
 
     #[test]

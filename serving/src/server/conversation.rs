@@ -4,7 +4,7 @@
 //! call that need not wait costs no task. Calls that wait for each other, to be worked on together, go on at the end of the turn; one
 //! that must wait longer becomes a task of its own.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::convert::Infallible;
 use std::future::{Future, poll_fn};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -27,7 +27,7 @@ use tonic::Status;
 use tonic::body::Body;
 use tonic::codegen::Service as _;
 
-use super::admission::{Load, Standing};
+use super::admission::{self, Load, Standing};
 use super::calls::{Calls, Unary};
 use super::routed::{RoutedCall, RoutedReply};
 use super::unary::{Reply, UnaryCall};
@@ -84,23 +84,21 @@ pub(super) async fn converse(
             }
             RUN.set(RUN.get() + calls.len());
             let read = Instant::now();
-            let mut in_turn = load.turn(read, drained, calls.len());
+            TURN.set(Some(load.turn(read, drained, calls.len())));
             drained = read;
             IN_TURN.set(true);
-            let in_order = calls.into_iter().filter_map(|call| {
-                STANDING.set(in_turn.next());
-                run(call)
-            });
-            let waiting: Vec<Waiting> = in_order.collect();
+            let waiting: Vec<Waiting> = calls.into_iter().filter_map(run).collect();
             IN_TURN.set(false);
-            STANDING.set(Standing::FIRST);
+            let turn = TURN.take();
             if !waiting.is_empty() {
                 methods.end_turn();
                 waiting.into_iter().filter_map(run).for_each(|call| {
                     tokio::spawn(call);
                 });
             }
-            load.ended(Instant::now(), &in_turn);
+            if let Some(turn) = turn {
+                load.ended(Instant::now(), &turn);
+            }
         }
     })
     .await;
@@ -113,13 +111,13 @@ thread_local! {
     static READ: Cell<Option<Instant>> = const { Cell::new(None) };
     /// Whether the calls of a turn are run, whose end will be told.
     static IN_TURN: Cell<bool> = const { Cell::new(false) };
-    /// Of the call that is run.
-    static STANDING: Cell<Standing> = const { Cell::new(Standing::FIRST) };
+    /// The turn whose calls are run.
+    static TURN: RefCell<Option<admission::Turn>> = const { RefCell::new(None) };
 }
 
-/// How long the call that is run has waited, and whether it is to be refused.
+/// How long the call that asks has waited, and whether it is to be refused; to be asked once, by a call that can be.
 pub(super) fn standing() -> Standing {
-    STANDING.get()
+    TURN.with_borrow_mut(|turn| turn.as_mut().map_or(Standing::FIRST, admission::Turn::next))
 }
 
 /// When the call was read that begins now.

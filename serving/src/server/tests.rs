@@ -210,33 +210,3 @@ async fn a_deadline_that_passes_is_answered_as_such() {
     assert_eq!(headers.headers()["grpc-status"], (Code::DeadlineExceeded as i32).to_string().as_str());
     ended.abort();
 }
-
-/// Every call waits longer than a microsecond, so a server that goes on having calls refuses some after a while; then it is not too busy to
-/// say how it is.
-#[tokio::test]
-async fn a_server_that_stays_behind_refuses_calls_and_says_when_to_come_again() {
-    use floodmark_proto::v1::feature_service_client::FeatureServiceClient;
-    let settings = ServerSettings { longest_wait: Duration::from_micros(1), threads: 1, ..settings() };
-    let refused = settings.refused.clone();
-    let running = start(settings);
-    let client = FeatureServiceClient::new(channel(&running.address).await);
-    let call = || {
-        let mut client = client.clone();
-        async move { client.get_features(floodmark_proto::v1::GetFeaturesRequest::default()).await.expect_err("a refusal") }
-    };
-    let overloaded = async {
-        loop {
-            let calls: JoinSet<_> = (0..64).map(|_| call()).collect();
-            let busy = calls.join_all().await.into_iter().find(|status| status.code() == Code::ResourceExhausted);
-            if let Some(status) = busy {
-                break status;
-            }
-        }
-    };
-    let status = tokio::time::timeout(Duration::from_secs(30), overloaded).await.expect("calls are refused");
-    let details = tonic_types::StatusExt::get_error_details(&status);
-    assert_eq!(details.retry_info().and_then(|info| info.retry_delay), Some(Duration::from_millis(100)));
-    assert_eq!(details.error_info().map(|info| info.reason.as_str()), Some("OVERLOADED"));
-    assert!(refused.load(std::sync::atomic::Ordering::Relaxed) > 0);
-    assert_eq!(health(&running.address, "").await, Ok(ServingStatus::Serving as i32));
-}

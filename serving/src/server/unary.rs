@@ -54,8 +54,8 @@ impl UnaryCall {
     fn poll_answer(&mut self, context: &mut Context<'_>) -> Poll<Result<Framed, Status>> {
         if self.later.is_none() {
             let message = ready!(self.poll_message(context))?;
-            let Standing { wait, refused } = standing();
-            if self.deadline.is_within(wait) {
+            let Standing { waited, refused } = standing();
+            if self.deadline.is_within(waited) {
                 return Poll::Ready(Err(deadline_exceeded())); // nobody waits for it any more
             }
             if refused {
@@ -99,9 +99,9 @@ impl Future for UnaryCall {
 }
 
 impl Deadline {
-    /// Whether a call that will have waited so long is too late.
-    fn is_within(&self, wait: Duration) -> bool {
-        matches!(self, Deadline::After(after) if *after <= wait)
+    /// Whether a call that has waited so long is too late.
+    fn is_within(&self, waited: Duration) -> bool {
+        matches!(self, Deadline::After(after) if *after <= waited)
     }
 
     fn poll(&mut self, context: &mut Context<'_>) -> Poll<()> {
@@ -247,6 +247,15 @@ mod tests {
             }
         }
         assert_eq!(received(&[&[0, 0, 0, 0, 0]]).message().expect("an empty message"), Bytes::new());
+    }
+
+    #[test]
+    fn who_is_refused_for_load_is_told_when_to_come_again() {
+        let status = overloaded();
+        let details = status.get_error_details();
+        assert_eq!(status.code(), Code::ResourceExhausted);
+        assert_eq!(details.retry_info().and_then(|info| info.retry_delay), Some(RETRY_AFTER));
+        assert_eq!(details.error_info().map(|info| info.reason.as_str()), Some("OVERLOADED"));
     }
 
     #[test]
