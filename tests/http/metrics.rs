@@ -110,7 +110,8 @@ async fn numbers_and_names_are_right_after_traffic() {
     let mut operator = ModelServiceClient::connect(grpc.clone()).await.expect("a server");
     let load = |version| v1::LoadModelRequest { model: "fraud".to_owned(), version: Some(version) };
     operator.load_model(load(2)).await.expect("a model");
-    operator.load_model(load(9)).await.expect_err("there is none");
+    std::fs::create_dir(models.join("fraud/9")).expect("a version without files");
+    operator.load_model(load(9)).await.expect_err("there is no model in it");
     for (label, version) in [("stable", 1), ("shadow", 2)] {
         let label = v1::LabelModelRequest { model: "fraud".to_owned(), label: label.to_owned(), version: Some(version) };
         operator.label_model(label).await.expect("a label");
