@@ -172,7 +172,7 @@ async fn numbers_and_names_are_right_after_traffic() {
     assert!((model("score_sum", 1) - sum).abs() < 1e-9, "{sum}");
     assert_eq!(model("rows_total", 2), 4.0, "beside");
     assert_eq!(page.at(r#"floodmark_model_state{model="fraud",version="9",state="unavailable"}"#), 1.0);
-    assert_eq!((page.at("floodmark_model_loads_total"), page.at(r#"floodmark_model_load_failures_total{step="path"}"#)), (2.0, 1.0));
+    assert_eq!((page.at("floodmark_model_loads_total"), page.at(r#"floodmark_model_load_failures_total{step="manifest"}"#)), (2.0, 1.0));
     assert_eq!((page.at(&beside("_count")), page.at(&beside("_sum"))), (4.0, 0.0), "the same model scores the same");
 
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/metrics.md");
