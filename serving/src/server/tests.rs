@@ -210,3 +210,50 @@ async fn a_deadline_that_passes_is_answered_as_such() {
     assert_eq!(headers.headers()["grpc-status"], (Code::DeadlineExceeded as i32).to_string().as_str());
     ended.abort();
 }
+
+/// Takes its time for each call, whatever else the machine does.
+struct Slow;
+
+impl UnaryMethod for Slow {
+    fn max_request_bytes(&self) -> usize {
+        1 << 20
+    }
+
+    fn call(self: Arc<Self>, _: bytes::Bytes, _: bool) -> Outcome {
+        thread::sleep(Duration::from_millis(2));
+        Outcome::Now(Ok(Framed::with_capacity(0)))
+    }
+}
+
+/// 64 callers of a server that needs 128 ms for them all: it has no rest, so after a while it refuses some, and goes on answering others.
+#[tokio::test]
+async fn a_server_that_stays_behind_refuses_calls_and_answers_others() {
+    use floodmark_proto::v1::feature_service_client::FeatureServiceClient;
+    let settings = ServerSettings { threads: 1, ..settings() };
+    let (refused, server) = (settings.refused.clone(), Server::bind(settings).expect("a free port"));
+    let address = server.local_addr().to_string();
+    let calls = || Calls::new(Routes::default()).with_unary("/floodmark.v1.FeatureService/GetFeatures", Arc::new(Slow));
+    let ended = tokio::spawn(server.serve(calls, std::future::pending()));
+    let client = FeatureServiceClient::new(channel(&address).await);
+    let caller = || {
+        let mut client = client.clone();
+        async move {
+            let mut seen = [0, 0];
+            while seen[1] == 0 {
+                match client.get_features(floodmark_proto::v1::GetFeaturesRequest::default()).await {
+                    Ok(_) => seen[0] += 1,
+                    Err(status) if status.code() == Code::ResourceExhausted => seen[1] += 1,
+                    Err(status) => panic!("{status}"),
+                }
+            }
+            seen
+        }
+    };
+    let mut callers: JoinSet<[u64; 2]> = (0..64).map(|_| caller()).collect();
+    let first = tokio::time::timeout(Duration::from_secs(60), callers.join_next()).await.expect("some are refused");
+    let [answered, refusals] = first.expect("a caller").expect("no panic");
+    assert!(answered > 0 && refusals == 1, "it was patient first");
+    assert!(refused.load(std::sync::atomic::Ordering::Relaxed) > 0);
+    callers.abort_all();
+    ended.abort();
+}
