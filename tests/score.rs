@@ -247,3 +247,27 @@ async fn a_request_of_many_rows_has_the_scores_of_as_many_requests() {
     let refused = score(&client, many).await.expect_err("a row without keys");
     assert!(refused.message().contains("rows[777]"), "{}", refused.message());
 }
+
+#[tokio::test]
+async fn a_stream_answers_each_request_in_order_and_goes_on_after_a_refusal() {
+    use v1::score_stream_response::Answer;
+    let home = tempfile::tempdir().expect("a directory");
+    let Some((running, _)) = server(home.path()) else { return };
+    push(&running.address, vec![request(1, (0..40).map(|n| transaction(n, n, Some(10.0 + n as f64))).collect())]).await;
+    let client = ScoreServiceClient::connect(running.address.clone()).await.expect("a server");
+    let asked = |n: i64| v1::ScoreRequest { request_id: format!("r{n}"), ..by_keys(n % 9, 1.0 + n as f64, 30) };
+    let requests: Vec<_> =
+        (0..20).map(|n| v1::ScoreRequest { model: ["fraud", "frad"][usize::from(n == 7)].to_owned(), ..asked(n) }).collect();
+    let mut answers = client.clone().score_stream(tokio_stream::iter(requests)).await.expect("a stream").into_inner();
+    for n in 0..20 {
+        let answer = answers.message().await.expect("no end yet").expect("an answer");
+        assert_eq!(answer.request_id, format!("r{n}"));
+        match answer.answer.expect("one of both") {
+            Answer::Response(response) => {
+                assert_eq!(row_of(response), row_of(score(&client, asked(n)).await.expect("a score")), "request {n}");
+            }
+            Answer::Error(error) => assert_eq!((n, error.code, error.reason.as_str()), (7, Code::NotFound as i32, "UNKNOWN_MODEL")),
+        }
+    }
+    assert!(answers.message().await.expect("its end").is_none());
+}
