@@ -41,7 +41,13 @@ fn batch(definitions: &Definitions, rows: &[(i64, i64, i64)], first_id: i64) -> 
         Arc::new(BooleanArray::from_iter(rows.iter().map(|r| Some(r.0 % 7 == 0)))),
     ];
     let columns = RecordBatch::try_new(schema, columns).expect("the source's columns");
-    SourceBatch { offsets: Offsets::Range(0..rows.len() as u64), end: rows.len() as u64, rejects: Vec::new(), columns }
+    SourceBatch {
+        offsets: Offsets::Range(0..rows.len() as u64),
+        end: rows.len() as u64,
+        appended: Vec::new(),
+        rejects: Vec::new(),
+        columns,
+    }
 }
 
 /// A store whose customer 1 and terminal 1 have `events` events in 30 days.

@@ -14,10 +14,10 @@ use floodmark_features::value::ValueRef;
 use floodmark_store::{RejectedRecord, Settings, Store, Tally};
 
 const KILLS: usize = 50;
-const EVENTS: u64 = 250_000;
+pub(crate) const EVENTS: u64 = 250_000;
 const CARDS: u64 = 700;
 
-const DEFINITIONS: &str = r#"
+pub(crate) const DEFINITIONS: &str = r#"
 sources:
   payments:
     schema: { id: int64, at: timestamp, card: int64, shop: string, amount: float64 }
@@ -52,10 +52,10 @@ services:
 "#;
 
 /// A small generator, the same everywhere.
-struct Chance(u64);
+pub(crate) struct Chance(pub(crate) u64);
 
 impl Chance {
-    fn below(&mut self, bound: u64) -> u64 {
+    pub(crate) fn below(&mut self, bound: u64) -> u64 {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;
         self.0 ^= self.0 << 17;
@@ -64,7 +64,7 @@ impl Chance {
 }
 
 /// Payments a few seconds apart, jittered, some of them late, repeated or broken.
-fn write_payments(path: &Path) {
+pub(crate) fn write_payments(path: &Path) {
     let mut chance = Chance(0x9e37_79b9_7f4a_7c15);
     let mut out = std::io::BufWriter::new(std::fs::File::create(path).expect("a file"));
     let start = 1_700_000_000_000_000_i64;
@@ -100,17 +100,17 @@ fn replay(home: &Path, store: &Path) -> Child {
 
 /// Everything that can be told of a store without its versions.
 #[derive(PartialEq)]
-struct State {
-    tally: Tally,
-    views: Vec<ViewCounts>,
-    watermark: Time,
-    late: Vec<LateEvent>,
-    closed: Vec<ClosedWindow>,
-    rejected: Vec<RejectedRecord>,
-    answers: Vec<Answer>,
+pub(crate) struct State {
+    pub(crate) tally: Tally,
+    pub(crate) views: Vec<ViewCounts>,
+    pub(crate) watermark: Time,
+    pub(crate) late: Vec<LateEvent>,
+    pub(crate) closed: Vec<ClosedWindow>,
+    pub(crate) rejected: Vec<RejectedRecord>,
+    pub(crate) answers: Vec<Answer>,
 }
 
-fn state(directory: &Path) -> State {
+pub(crate) fn state(directory: &Path) -> State {
     let definitions = Arc::new(Definitions::parse("definitions.yaml", DEFINITIONS).expect("definitions"));
     let store = Store::open(directory, definitions.clone(), DEFINITIONS, Settings::default()).expect("a store");
     let (mut late, mut closed, mut rejected) = (Vec::new(), Vec::new(), Vec::new());
@@ -148,7 +148,7 @@ fn state(directory: &Path) -> State {
     State { tally: store.tally(0), views: store.view_counts(), watermark: store.source_watermark(0), late, closed, rejected, answers }
 }
 
-fn assert_same(disturbed: &State, quiet: &State, seed: u64) {
+pub(crate) fn assert_same(disturbed: &State, quiet: &State, seed: u64) {
     assert_eq!(disturbed.tally, quiet.tally, "seed {seed}");
     assert_eq!(disturbed.views, quiet.views, "seed {seed}");
     assert_eq!(disturbed.watermark, quiet.watermark, "seed {seed}");

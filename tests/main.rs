@@ -11,6 +11,7 @@ mod handbook;
 mod harness;
 mod http;
 mod inference;
+mod kafka;
 mod keeping;
 mod kernel;
 mod models_command;

@@ -7,6 +7,7 @@
 pub mod clock;
 pub mod columns;
 mod field;
+pub mod kafka;
 pub mod offsets;
 pub mod payload;
 pub mod push;

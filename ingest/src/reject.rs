@@ -42,6 +42,8 @@ pub enum RejectReason {
         /// The bound, in bytes.
         limit: usize,
     },
+    /// The record has no value: Kafka's mark that a key is to be forgotten, and no event.
+    Tombstone,
     /// A CSV record has more or fewer fields than the header, or a pushed row than the schema.
     FieldCount {
         /// Fields of the header.
@@ -105,6 +107,7 @@ impl RejectReason {
             RejectReason::NotAnObject => "not_an_object",
             RejectReason::InvalidUtf8 => "invalid_utf8",
             RejectReason::TooLong { .. } => "too_long",
+            RejectReason::Tombstone => "tombstone",
             RejectReason::FieldCount { .. } => "field_count",
             RejectReason::WrongType { .. } => "wrong_type",
             RejectReason::OutOfRange { .. } => "out_of_range",
@@ -124,6 +127,7 @@ impl fmt::Display for RejectReason {
             RejectReason::NotAnObject => f.write_str("record is not one JSON object"),
             RejectReason::InvalidUtf8 => f.write_str("record is not UTF-8"),
             RejectReason::TooLong { limit } => write!(f, "record is too long. limit_bytes={limit}"),
+            RejectReason::Tombstone => f.write_str("record has no value, so it is no event"),
             RejectReason::FieldCount { expected, found } => {
                 write!(f, "record has another number of fields than its columns. expected={expected} found={found}")
             }

@@ -73,7 +73,9 @@ impl Router {
         &mut self.progress
     }
 
-    /// Routes a batch of one partition. `receipt` is when its records were received, or appended to their log (T7).
+    /// Routes a batch of one partition. `receipt` is when its records were received. Where they say when they were appended to their
+    /// log, that counts (T7), so that a rerun decides the same; but nothing is appended after it was received, and a producer's clock
+    /// that says so is not believed.
     pub fn route(&mut self, batch: &SourceBatch, partition: usize, receipt: Time) -> Commit {
         let mut commit = self.empty_commit();
         let moved = self.progress.set_active(partition);
@@ -135,13 +137,13 @@ impl Router {
         let plan = self.plan.clone();
         let definition = &plan.definitions.sources[self.source];
         let Some(columns) = Columns::of(&batch.columns, definition) else { return };
-        let latest = receipt + definition.max_future_skew;
         let mut to_score = self.scored.then(|| Rows::new(definition, self.progress.next_sequence));
         for row in 0..batch.columns.num_rows() {
             let Some(offset) = batch.offsets.get(row) else { return };
             let time = columns.time(row);
-            if time > latest {
-                let ahead = time.since(receipt);
+            let appended = batch.appended.get(row).map_or(receipt, |appended| receipt.min(*appended));
+            if time > appended + definition.max_future_skew {
+                let ahead = time.since(appended);
                 let reason = RejectReason::InTheFuture { ahead, max_future_skew: definition.max_future_skew };
                 let reject = Reject::new(offset, reason, payload_of(&batch.columns, row));
                 commit.rejects.push(self.rejected(&reject, name));

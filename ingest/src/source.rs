@@ -15,6 +15,7 @@ use std::path::Path;
 
 use ::arrow::array::RecordBatch;
 use floodmark_features::definition;
+use floodmark_features::time::Time;
 
 pub use error::SourceError;
 pub use fingerprint::{fingerprint, same_file};
@@ -38,6 +39,8 @@ pub struct SourceBatch {
     pub columns: RecordBatch,
     /// Where each row stood.
     pub offsets: Offsets,
+    /// When each row was appended to the log that it comes from; empty where a source does not know.
+    pub appended: Vec<Time>,
     /// What was not taken, in order of offset.
     pub rejects: Vec<Reject>,
     /// The position after this batch: where a resumed read goes on.

@@ -37,12 +37,32 @@ pub type Done = Box<dyn FnOnce(&BatchReport, u64) + Send>;
 struct Submission {
     source: usize,
     partition: String,
+    numbering: Numbering,
     batch: SourceBatch,
     done: Done,
 }
 
+/// What the offsets of a batch are.
+enum Numbering {
+    /// Places in the batch: a producer's records follow what came before.
+    Following,
+    /// Places in the log that they come from.
+    OfLog,
+}
+
 enum Order {
     Take(Box<Submission>),
+    /// A source has these partitions, with what their contents are known by.
+    Open {
+        source: usize,
+        partitions: Vec<String>,
+        fingerprint: u64,
+    },
+    /// A partition of a log is read to its end, and has been for long enough (T8).
+    Idle {
+        source: usize,
+        partition: String,
+    },
     Close,
 }
 
@@ -63,12 +83,17 @@ impl Handle {
     /// Hands over a batch of a source's partition, if there is room in the queue; else gives it back. `done` is called once the
     /// batch is durable and can be read; it is dropped uncalled if the writer stops before.
     pub fn submit(&self, source: usize, partition: &str, batch: SourceBatch, done: Done) -> Submitted {
-        let submission = Submission { source, partition: partition.to_owned(), batch, done };
+        let submission = Submission { source, partition: partition.to_owned(), numbering: Numbering::Following, batch, done };
         match self.queue.try_send(Order::Take(Box::new(submission))) {
             Ok(()) => Submitted::Taken,
             Err(TrySendError::Full(Order::Take(back))) => Submitted::Full(back.batch, back.done),
             Err(_) => Submitted::Stopped,
         }
+    }
+
+    /// The way in for whoever reads a log of a source, whose records have places of their own.
+    pub fn feed(&self, source: usize) -> Feed {
+        Feed { handle: self.clone(), source }
     }
 
     /// Asks producers to stop: their streams end once what they have sent is acknowledged.
@@ -99,6 +124,55 @@ pub enum Submitted {
     Stopped,
 }
 
+/// Hands the records of a log to the writer; each call waits while the queue is full.
+#[derive(Clone)]
+pub struct Feed {
+    handle: Handle,
+    source: usize,
+}
+
+/// The writer is gone: what was handed over since the last acknowledgement is to be read again.
+#[derive(Debug, thiserror::Error)]
+#[error("events can no longer be stored")]
+pub struct Gone;
+
+impl Feed {
+    /// The store that is written to.
+    pub fn store(&self) -> &Arc<Store> {
+        &self.handle.store
+    }
+
+    /// Position in the definitions' sources.
+    pub fn source(&self) -> usize {
+        self.source
+    }
+
+    /// Turns true when nothing more is to be read.
+    pub fn stopping(&self) -> watch::Receiver<bool> {
+        self.handle.stopping()
+    }
+
+    /// Says which partitions there are, before the first record of any: a watermark waits for all of them (T6).
+    pub fn open(&self, partitions: Vec<String>, fingerprint: u64) -> Result<(), Gone> {
+        self.order(Order::Open { source: self.source, partitions, fingerprint })
+    }
+
+    /// Hands over records of a partition, with their places in the log.
+    pub fn take(&self, partition: &str, batch: SourceBatch, done: Done) -> Result<(), Gone> {
+        let (source, partition) = (self.source, partition.to_owned());
+        self.order(Order::Take(Box::new(Submission { source, partition, numbering: Numbering::OfLog, batch, done })))
+    }
+
+    /// Says that a partition has been read to its end for longer than the source's timeout (T8).
+    pub fn idle(&self, partition: &str) -> Result<(), Gone> {
+        self.order(Order::Idle { source: self.source, partition: partition.to_owned() })
+    }
+
+    fn order(&self, order: Order) -> Result<(), Gone> {
+        self.handle.queue.send(order).map_err(|_| Gone)
+    }
+}
+
 /// Starts the writer of a store, with whoever scores the events of some of its sources.
 pub fn spawn(store: Arc<Store>, scoring: Option<Scoring>) -> (Handle, JoinHandle<Result<(), WriterError>>) {
     let (queue, orders) = sync_channel(QUEUE);
@@ -110,6 +184,7 @@ pub fn spawn(store: Arc<Store>, scoring: Option<Scoring>) -> (Handle, JoinHandle
 /// A router with the moment at which each of its partitions was last heard of.
 struct Live {
     router: Router,
+    /// Producers only: who reads a log says itself when it is at its end.
     heard: HashMap<usize, Instant>,
 }
 
@@ -121,11 +196,13 @@ fn write(
 ) -> Result<(), WriterError> {
     let scored_sources = scoring.iter().flat_map(|scoring| scoring.sources.iter().copied()).collect::<Vec<_>>();
     let stages = Stages::start(store, crate::clock::now, Scored::new(scoring, stopping));
-    let mut live: HashMap<usize, Live> = HashMap::new();
+    let mut sources = Sources { store, scored: scored_sources, live: HashMap::new() };
     let mut probed = Instant::now();
     loop {
         let running = match orders.recv_timeout(IDLE_PROBE) {
-            Ok(Order::Take(submission)) => take(store, &mut live, &stages, &scored_sources, *submission),
+            Ok(Order::Take(submission)) => sources.take(&stages, *submission),
+            Ok(Order::Open { source, partitions, fingerprint }) => sources.open(source, &partitions, fingerprint),
+            Ok(Order::Idle { source, partition }) => sources.idle(&stages, source, &partition),
             Ok(Order::Close) | Err(RecvTimeoutError::Disconnected) => false,
             Err(RecvTimeoutError::Timeout) => true,
         };
@@ -134,7 +211,7 @@ fn write(
         }
         if probed.elapsed() >= IDLE_PROBE {
             probed = Instant::now();
-            live.iter_mut().for_each(|(source, live)| judge_idleness(store, *source, live, &stages));
+            sources.live.iter_mut().for_each(|(source, live)| judge_idleness(store, *source, live, &stages));
         }
     }
     stages.finish()?;
@@ -144,19 +221,53 @@ fn write(
     Ok(())
 }
 
-fn take(store: &Arc<Store>, live: &mut HashMap<usize, Live>, stages: &Stages, scored: &[usize], submission: Submission) -> bool {
-    let Submission { source, partition, batch, done } = submission;
-    let it = live.entry(source).or_insert_with(|| Live {
-        router: Router::new(store.plan().clone(), source, store.partitions(), store.progress(source)).scored(scored.contains(&source)),
-        heard: HashMap::new(),
-    });
-    let partition = it.router.progress_mut().open(&partition);
-    it.heard.insert(partition, Instant::now());
-    let mut batch = batch;
-    let from = it.router.progress().partitions()[partition].next_offset;
-    place(&mut batch, from);
-    let commit = it.router.route(&batch, partition, crate::clock::now());
-    stages.send(Routed { commit, done: Box::new(move |report| done(report, from)) })
+/// The routers of the sources that something came for.
+struct Sources<'a> {
+    store: &'a Arc<Store>,
+    /// Whose events are scored.
+    scored: Vec<usize>,
+    live: HashMap<usize, Live>,
+}
+
+impl Sources<'_> {
+    fn of(&mut self, source: usize) -> &mut Live {
+        let (store, scored) = (self.store, self.scored.contains(&source));
+        self.live.entry(source).or_insert_with(|| Live {
+            router: Router::new(store.plan().clone(), source, store.partitions(), store.progress(source)).scored(scored),
+            heard: HashMap::new(),
+        })
+    }
+
+    /// Routes a batch; false if nobody takes it any more.
+    fn take(&mut self, stages: &Stages, submission: Submission) -> bool {
+        let Submission { source, partition, numbering, mut batch, done } = submission;
+        let it = self.of(source);
+        let partition = it.router.progress_mut().open(&partition);
+        let from = it.router.progress().partitions()[partition].next_offset;
+        if let Numbering::Following = numbering {
+            it.heard.insert(partition, Instant::now());
+            place(&mut batch, from);
+        }
+        let commit = it.router.route(&batch, partition, crate::clock::now());
+        stages.send(Routed { commit, done: Box::new(move |report| done(report, from)) })
+    }
+
+    fn open(&mut self, source: usize, partitions: &[String], fingerprint: u64) -> bool {
+        let progress = self.of(source).router.progress_mut();
+        for name in partitions {
+            let partition = progress.open(name);
+            progress.partition_mut(partition).fingerprint = fingerprint;
+        }
+        true
+    }
+
+    fn idle(&mut self, stages: &Stages, source: usize, partition: &str) -> bool {
+        let it = self.of(source);
+        let progress = it.router.progress_mut();
+        let partition = progress.open(partition);
+        let moved = progress.set_idle(partition);
+        it.router.after_idleness(moved).is_none_or(|commit| stages.send(Routed { commit, done: Box::new(|_| ()) }))
+    }
 }
 
 /// Records of a producer are numbered on from what came before.

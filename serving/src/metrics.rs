@@ -37,17 +37,27 @@ struct Sources {
     kept: Vec<Kept>,
 }
 
-/// A counter that somebody else keeps.
+/// Numbers that somebody else keeps.
 pub struct Kept {
-    metric: &'static Metric,
-    labels: Vec<String>,
-    read: Box<dyn Fn() -> u64 + Send + Sync>,
+    tell: Box<dyn Fn() + Send + Sync>,
 }
 
 impl Kept {
-    /// With the values of its labels, and how it is read.
+    /// A counter with the values of its labels, and how it is read.
     pub fn new(metric: &'static Metric, labels: &[&str], read: impl Fn() -> u64 + Send + Sync + 'static) -> Kept {
-        Kept { metric, labels: labels.iter().map(|label| (*label).to_owned()).collect(), read: Box::new(read) }
+        let labels: Vec<String> = labels.iter().map(|label| (*label).to_owned()).collect();
+        let tell = move || metric.count(&labels.iter().map(String::as_str).collect::<Vec<_>>(), read());
+        Kept { tell: Box::new(tell) }
+    }
+
+    /// A gauge for each of some things that come and go, by the values of its labels.
+    pub fn gauges(metric: &'static Metric, read: impl Fn() -> Vec<(Vec<String>, f64)> + Send + Sync + 'static) -> Kept {
+        let tell = move || {
+            for (labels, value) in read() {
+                metric.set(&labels.iter().map(String::as_str).collect::<Vec<_>>(), value);
+            }
+        };
+        Kept { tell: Box::new(tell) }
     }
 }
 
@@ -95,10 +105,7 @@ impl Sources {
         if let Some(models) = &self.models {
             read::models(models);
         }
-        for Kept { metric, labels, read } in &self.kept {
-            let labels: Vec<&str> = labels.iter().map(String::as_str).collect();
-            metric.count(&labels, read());
-        }
+        self.kept.iter().for_each(|kept| (kept.tell)());
         read::process();
     }
 }

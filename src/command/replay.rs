@@ -3,6 +3,7 @@
 use std::io::{self, Write};
 use std::path::PathBuf;
 
+use floodmark_ingest::kafka::Topic;
 use floodmark_ingest::replay::{Input, ReplayError, Summary, replay_scored};
 use floodmark_ingest::scoring::Scoring;
 use floodmark_store::Store;
@@ -47,6 +48,10 @@ pub(crate) struct Report {
 }
 
 pub(crate) fn run(args: &Args, json: bool) -> Result<(), Failure> {
+    if let Some(topic) = args.inputs.iter().find(|input| Topic::is_url(&input.path.to_string_lossy())) {
+        let message = "a topic has no end: `floodmark up` reads it";
+        return Err(Failure::usage(format!("{message}. input={}", topic.path.display())));
+    }
     let store = args.store.open()?;
     let report = Report::of(take(&store, &args.inputs, None)?);
     let mut out = stdout();

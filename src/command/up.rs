@@ -4,17 +4,19 @@
 //! are asked to stop, calls in flight have their answers, and the writer finishes with a checkpoint.
 
 mod answers;
+mod topics;
+mod watched;
 
 use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::thread::JoinHandle;
 use std::time::Duration;
 
+use floodmark_ingest::kafka::Topic;
 use floodmark_ingest::push::Push;
 use floodmark_ingest::replay::Input;
-use floodmark_ingest::writer::{self, WriterError};
+use floodmark_ingest::writer;
 use floodmark_models::model::Settings as ModelSettings;
 use floodmark_models::registry::Registry;
 use floodmark_models::repository::{Policy, Repository};
@@ -29,10 +31,12 @@ use floodmark_serving::service::Features;
 use floodmark_store::Store;
 use serde::Serialize;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::{oneshot, watch};
+use tokio::sync::watch;
 
 pub(super) use self::answers::Answers;
 use self::answers::MAX_REQUEST;
+use self::topics::Topics;
+use self::watched::Watched;
 use super::replay;
 use super::scoring::{self, ScoreArg};
 use crate::failure::Failure;
@@ -43,6 +47,7 @@ const EXAMPLE: &str = "EXAMPLES:
   floodmark up --definitions floodmark.yaml --store state
   floodmark up --definitions floodmark.yaml --store state --listen 127.0.0.1:0 --json transactions=history.parquet
   floodmark up --definitions floodmark.yaml --store state --models models --score transactions=fraud
+  floodmark up --definitions floodmark.yaml --store state transactions=kafka://127.0.0.1:9092/transactions
 
 Pushing (floodmark.v1.PushService) is always on. A file is taken in to its end before the first answer. SIGINT and SIGTERM end
 the server in order: what was acknowledged is kept, and so it is after kill -9.";
@@ -90,7 +95,10 @@ pub(crate) struct Args {
     /// When told to end, goes on accepting for so many seconds with health at NOT_SERVING, for load balancers.
     #[arg(long, value_name = "SECONDS", default_value_t = 0)]
     linger: u64,
-    /// A source and a file of its events, or `SOURCE=push`, which is always on.
+    /// Properties of Kafka clients, a NAME=VALUE each line, by librdkafka's names: TLS, SASL, buffers.
+    #[arg(long, value_name = "FILE")]
+    kafka_config: Option<PathBuf>,
+    /// A source and a file of its events, a Kafka topic (kafka://HOST:PORT/TOPIC), or `SOURCE=push`, which is always on.
     #[arg(value_name = "SOURCE=URL", value_parser = replay::input)]
     inputs: Vec<Input>,
 }
@@ -117,8 +125,9 @@ pub(crate) fn run(args: &Args, json: bool) -> Result<(), Failure> {
     let server = Server::bind(settings).map_err(|error| Failure::failed(format!("cannot listen: {error}. address={}", args.listen)))?;
     let http = args.http.map(|listen| bind_http(listen, args.linger, &counts)).transpose()?;
     let store = args.store.open()?;
-    let files: Vec<Input> = args.inputs.iter().filter(|input| !is_push(input)).cloned().collect();
+    let files: Vec<Input> = args.inputs.iter().filter(|input| is_file(input)).cloned().collect();
     known_sources(&store, &args.inputs)?;
+    let topics = topics::named(&args.inputs, args.kafka_config.as_deref())?;
     let models =
         args.models.as_ref().map(|directory| load_models(&store, directory, args.onnxruntime.clone(), &args.model_versions)).transpose()?;
     let (scoring, streamed) = scoring::scoring(&store, models.as_ref(), &args.score, &files)?.unzip();
@@ -130,8 +139,11 @@ pub(crate) fn run(args: &Args, json: bool) -> Result<(), Failure> {
     let log = start_log(args, &store)?;
     let logged = log.as_ref().map(|log| log.log().clone());
     let (leave, leaving) = watch::channel(false);
-    let answers = Answers { log: logged, streamed, refused, admin: args.admin, leaving, ..Answers::new(store, handle, models) };
-    let drained = runtime.block_on(serve(server, http, answers, leave, writer, json));
+    let topics = Topics::start(topics, &handle)?;
+    let read = topics.read.clone();
+    let answers = Answers { log: logged, streamed, refused, read, admin: args.admin, leaving, ..Answers::new(store, handle, models) };
+    let written = Watched::new(writer, "the writer panicked; what was acknowledged is kept");
+    let drained = runtime.block_on(serve(server, http, answers, leave, (written, topics), json));
     if let Some(log) = log {
         tell_log(log.end());
     }
@@ -158,8 +170,8 @@ fn tell_log(LogCounts { written, dropped, failed, lost, removed }: LogCounts) {
     eprintln!("predictions are logged. written={written} dropped={dropped} failed={failed} lost={lost} removed={removed}");
 }
 
-fn is_push(input: &Input) -> bool {
-    input.path.as_os_str() == "push"
+fn is_file(input: &Input) -> bool {
+    input.path.as_os_str() != "push" && !Topic::is_url(&input.path.to_string_lossy())
 }
 
 fn known_sources(store: &Store, inputs: &[Input]) -> Result<(), Failure> {
@@ -194,12 +206,11 @@ async fn serve(
     http: Option<HttpServer>,
     answers: Answers,
     leave: watch::Sender<bool>,
-    writer: JoinHandle<Result<(), WriterError>>,
+    (mut written, mut topics): (Watched, Topics),
     json: bool,
 ) -> Result<Drained, Failure> {
     let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
     let addresses = Addresses { grpc: server.local_addr().to_string(), http: http.as_ref().map(|http| http.local_addr().to_string()) };
-    let mut written = watch_writer(writer);
     let mut http = match http {
         Some(http) => {
             let handlers = answers.handlers(http.counts())?;
@@ -214,6 +225,8 @@ async fn serve(
             _ = terminate.recv() => {}
             // The writer has died: nothing pushed would be kept, so nothing is served either.
             () = written.ended() => {}
+            // A topic cannot be read any more: what is served would grow old, and nobody would see it.
+            () = topics.ended() => {}
             () = ended(&mut http) => {}
         }
         let _ = leave.send(true); // whoever tells clients that the server is ready
@@ -223,8 +236,11 @@ async fn serve(
     let (drained, announced) = tokio::join!(biased; server.serve(make_calls, until_told), async { announce(&addresses, json) });
     // Nobody may be waiting for the first line: that is no reason to have stopped.
     let _ = announced;
+    // They hand over what they have; then nothing more comes.
+    let read = topics.result().await;
     handle.close();
     written.result().await?;
+    read?;
     match (drained?, http) {
         (drained, None) => Ok(drained),
         (drained, Some(http)) => Ok(drained.and(http.result().await?)),
@@ -247,39 +263,4 @@ fn announce(addresses: &Addresses, json: bool) -> io::Result<()> {
         (false, Some(http)) => writeln!(out, "floodmark answers gRPC on {}, HTTP on {http}; stop it with Ctrl-C.", addresses.grpc)?,
     }
     out.flush()
-}
-
-/// The writer's end, to be waited for without blocking.
-struct Written {
-    ended: oneshot::Receiver<Result<(), Failure>>,
-    result: Option<Result<(), Failure>>,
-}
-
-fn watch_writer(writer: JoinHandle<Result<(), WriterError>>) -> Written {
-    let (tell, ended) = oneshot::channel();
-    std::thread::spawn(move || {
-        let result = match writer.join() {
-            Ok(result) => result.map_err(Failure::from),
-            Err(_) => Err(Failure::failed("the writer panicked; what was acknowledged is kept")),
-        };
-        // Nobody listens if the command has failed already.
-        let _ = tell.send(result);
-    });
-    Written { ended, result: None }
-}
-
-impl Written {
-    /// The writer has ended.
-    async fn ended(&mut self) {
-        if self.result.is_none() {
-            let gone = |_| Err(Failure::failed("the writer is gone"));
-            self.result = Some((&mut self.ended).await.unwrap_or_else(gone));
-        }
-    }
-
-    /// How the writer ended.
-    async fn result(mut self) -> Result<(), Failure> {
-        self.ended().await;
-        self.result.unwrap_or(Ok(()))
-    }
 }

@@ -93,6 +93,11 @@ impl RowBuilder {
         self.offsets.len() + self.rejects.len()
     }
 
+    /// Rows so far.
+    pub fn rows(&self) -> usize {
+        self.offsets.len()
+    }
+
     /// Whether nothing was taken and nothing was rejected.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
@@ -111,7 +116,7 @@ impl RowBuilder {
         let columns = RecordBatch::try_new_with_options(self.layout.schema.clone(), arrays, &options)
             .expect("the builders have the types of the schema and equal lengths");
         self.bytes = 0;
-        SourceBatch { columns, offsets, rejects: std::mem::take(&mut self.rejects), end }
+        SourceBatch { columns, offsets, appended: Vec::new(), rejects: std::mem::take(&mut self.rejects), end }
     }
 
     /// Appends the row if every field of it is good.

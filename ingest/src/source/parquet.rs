@@ -89,13 +89,13 @@ impl ParquetSource {
         let columns = RecordBatch::try_new_with_options(self.layout.schema.clone(), columns, &options)?;
         let (first, end) = (self.position, self.position + rows as u64);
         if faults.rows.is_empty() {
-            return Ok(SourceBatch { columns, offsets: Offsets::Range(first..end), rejects: Vec::new(), end });
+            return Ok(SourceBatch { columns, offsets: Offsets::Range(first..end), appended: Vec::new(), rejects: Vec::new(), end });
         }
         let good = BooleanArray::from_iter((0..rows).map(|row| Some(!faults.rows.contains_key(&row))));
         let mut offsets = Offsets::default();
         (0..rows).filter(|row| good.value(*row)).for_each(|row| offsets.push(first + row as u64));
         let rejects = faults.rows.into_iter().map(|(row, reason)| Reject::new(first + row as u64, reason, payload_of(raw, row)));
-        Ok(SourceBatch { columns: filter_record_batch(&columns, &good)?, offsets, rejects: rejects.collect(), end })
+        Ok(SourceBatch { columns: filter_record_batch(&columns, &good)?, offsets, appended: Vec::new(), rejects: rejects.collect(), end })
     }
 }
 

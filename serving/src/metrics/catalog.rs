@@ -59,6 +59,13 @@ catalog! {
         "Up to here event time is complete, since the epoch. Absent before the first event; +Inf once all inputs have ended.";
     WATERMARK_LAG: Gauge "floodmark_source_watermark_lag_seconds" ["source"]
         "How far the watermark is behind the clock. Absent where it is absent or +Inf.";
+    KAFKA_LAG: Gauge "floodmark_kafka_lag_records" ["source", "partition"]
+        "Records of a Kafka partition that cannot be read here yet. Absent before a broker has answered.";
+    KAFKA_IDLE: Gauge "floodmark_kafka_partition_idle" ["source", "partition"]
+        "1 while a Kafka partition is at its end for longer than the source's idle_timeout: it does not hold the watermark back.";
+    KAFKA_DELAY: Gauge "floodmark_kafka_delay_seconds" ["source"]
+        "From Kafka's timestamp of the oldest record of the newest batch until it could be read.";
+    KAFKA_TROUBLES: Counter "floodmark_kafka_troubles_total" ["source"] "What the Kafka client complained of: a broker that is away, a connection cut.";
     STORE_VERSION: Gauge "floodmark_store_version_seconds" [] "The newest version that can be read, which is a time since the epoch; 0 before the first.";
     COMMITS: Counter "floodmark_store_commits_total" [] "Durable commits. One may hold several batches.";
     COMMIT_SECONDS: Counter "floodmark_store_commit_seconds_total" [] "Time that the disk took for durable commits.";

@@ -19,6 +19,7 @@ use floodmark_serving::service::Features;
 use floodmark_store::Store;
 use tokio::sync::watch;
 
+use super::topics::Read;
 use crate::failure::Failure;
 
 /// A request for features may have so many bytes.
@@ -37,6 +38,8 @@ pub(in crate::command) struct Answers {
     pub(in crate::command) log: Option<Arc<Log>>,
     /// What scores the events of sources as they come.
     pub(super) streamed: Option<Arc<StreamScores>>,
+    /// Kafka topics that are being read.
+    pub(super) read: Vec<Read>,
     /// Calls over gRPC that were refused for load.
     pub(super) refused: Arc<AtomicU64>,
     /// Whether models may be loaded and unloaded over the Open Inference Protocol.
@@ -49,7 +52,7 @@ impl Answers {
     /// Features and pushed events, and scores if there are models.
     pub(in crate::command) fn new(store: Arc<Store>, handle: Handle, models: Option<Arc<Registry>>) -> Answers {
         let leaving = watch::channel(false).1;
-        Answers { store, handle, models, log: None, streamed: None, refused: Arc::default(), admin: false, leaving }
+        Answers { store, handle, models, log: None, streamed: None, read: Vec::new(), refused: Arc::default(), admin: false, leaving }
     }
 
     fn scores(&self) -> Option<Arc<Scores>> {
@@ -86,6 +89,7 @@ impl Answers {
     fn kept(&self) -> Vec<Kept> {
         let refused = self.refused.clone();
         let mut kept = vec![Kept::new(&catalog::CALLS_REFUSED, &[], move || refused.load(Ordering::Relaxed))];
+        kept.extend(self.read.iter().flat_map(Read::kept));
         if let Some(streamed) = &self.streamed {
             let mut count = |metric, labels: &[&str], of: fn(StreamCounts) -> u64| {
                 let streamed = streamed.clone();

@@ -1,0 +1,12 @@
+//! Apache Kafka as a source: a topic's partitions, read into a store that keeps the positions itself.
+//!
+//! The store's commit is the only one: records, their outcomes and the position after them become durable as one, so nothing is
+//! read twice or passed over, whatever is killed in between. Consumer groups and their offsets have no part in it. Reading order:
+//! [`Topic`] (what is read, from where), [`consume`] (the loop), [`status`] (how far it has come).
+
+mod client;
+pub mod consume;
+pub mod status;
+mod topic;
+
+pub use topic::{Lost, Topic, TopicError, read_properties};

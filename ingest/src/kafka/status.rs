@@ -1,0 +1,89 @@
+//! How far a topic has been read: for operators, kept by whoever reads it.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use floodmark_features::time::Time;
+use parking_lot::Mutex;
+use rdkafka::statistics::Statistics;
+
+/// What is known of a topic that is being read.
+#[derive(Debug, Default)]
+pub struct Status {
+    partitions: Mutex<BTreeMap<i32, PartitionStatus>>,
+    /// What the client complained of last, until a record comes again.
+    trouble: Mutex<Option<String>>,
+    troubles: AtomicU64,
+    /// From when the oldest record of the newest batch was appended until it could be read, in microseconds.
+    delay: AtomicU64,
+}
+
+/// How far one partition has been read.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PartitionStatus {
+    /// The offset of the next record to read.
+    pub next_offset: u64,
+    /// Records that are there and not read yet, as of the last answer of a broker; `None` before the first.
+    pub lag: Option<u64>,
+    /// Whether it was at its end for longer than the source's timeout (T8).
+    pub idle: bool,
+}
+
+impl Status {
+    /// Each partition, by number.
+    pub fn partitions(&self) -> BTreeMap<i32, PartitionStatus> {
+        self.partitions.lock().clone()
+    }
+
+    /// Records that are not read yet, over all partitions; `None` while that of one is not known.
+    pub fn lag(&self) -> Option<u64> {
+        self.partitions.lock().values().map(|partition| partition.lag).sum()
+    }
+
+    /// What the client complained of last, unless records have come since.
+    pub fn last_trouble(&self) -> Option<String> {
+        self.trouble.lock().clone()
+    }
+
+    /// How often the client has complained: a broker that is away, a connection that was cut.
+    pub fn troubles(&self) -> u64 {
+        self.troubles.load(Ordering::Relaxed)
+    }
+
+    /// How long the oldest record of the newest batch was on its way, from Kafka's timestamp until it could be read.
+    pub fn delay(&self) -> Duration {
+        Duration::from_micros(self.delay.load(Ordering::Relaxed))
+    }
+
+    pub(super) fn readable(&self, appended: Option<Time>, now: Time) {
+        let Some(appended) = appended else { return };
+        self.delay.store(u64::try_from(now.since(appended).micros()).unwrap_or(0), Ordering::Relaxed);
+    }
+
+    pub(super) fn trouble(&self, what: &str) {
+        self.troubles.fetch_add(1, Ordering::Relaxed);
+        *self.trouble.lock() = Some(what.to_owned());
+    }
+
+    pub(super) fn well(&self) {
+        *self.trouble.lock() = None;
+    }
+
+    pub(super) fn reached(&self, partition: i32, next_offset: u64, idle: bool) {
+        let mut partitions = self.partitions.lock();
+        let it = partitions.entry(partition).or_default();
+        it.next_offset = next_offset;
+        it.idle = idle;
+    }
+
+    pub(super) fn take(&self, statistics: &Statistics) {
+        let mut partitions = self.partitions.lock();
+        for (number, of) in statistics.topics.values().flat_map(|topic| &topic.partitions) {
+            if let (Some(it), Ok(end)) = (partitions.get_mut(number), u64::try_from(of.ls_offset.min(of.hi_offset))) {
+                // Marks of transactions have offsets too; a partition that was read to its end has no lag.
+                it.lag = Some(if of.eof_offset == of.ls_offset { 0 } else { end.saturating_sub(it.next_offset) });
+            }
+        }
+    }
+}

@@ -1,0 +1,146 @@
+//! What is read, and from where: `kafka://BROKER[,BROKER...]/TOPIC[?OPTION=VALUE&...]`, and a file of client properties.
+
+use std::path::Path;
+use std::str::FromStr;
+
+/// A longer record is rejected, unless the topic's options say otherwise.
+const MAX_RECORD_BYTES: usize = 4 << 20;
+
+/// A topic as a source.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Topic {
+    /// `HOST:PORT`, one or more, with commas.
+    pub brokers: String,
+    /// Its name.
+    pub name: String,
+    /// What to do where records are gone that were not read.
+    pub lost: Lost,
+    /// A longer record is rejected, in bytes.
+    pub max_record_bytes: usize,
+    /// Properties of the client, by librdkafka's names: TLS, SASL, buffers.
+    pub properties: Vec<(String, String)>,
+}
+
+/// What to do where the topic no longer has records that were not read (its retention was shorter than the pause).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum Lost {
+    /// Stop and say so.
+    #[default]
+    Stop,
+    /// Go on with the oldest that is there.
+    Skip,
+}
+
+/// Why a topic cannot be told from a text.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub enum TopicError {
+    /// It is not of the form.
+    #[error("expected kafka://HOST:PORT/TOPIC, such as kafka://127.0.0.1:9092/transactions. found={0}")]
+    Form(String),
+    /// No such option, or not a value of it.
+    #[error("not an option of a topic. expected=lost=stop|skip, max_record_bytes=N found={0}")]
+    Option(String),
+    /// A file of properties has a line that is none.
+    #[error("{file}:{line}: expected NAME=VALUE, such as security.protocol=SASL_SSL")]
+    Property {
+        /// The file.
+        file: String,
+        /// The line, from 1.
+        line: usize,
+    },
+    /// A file of properties cannot be read.
+    #[error("{file}: {reason}")]
+    File {
+        /// The file.
+        file: String,
+        /// Why.
+        reason: String,
+    },
+}
+
+impl Topic {
+    /// What every URL of a topic begins with.
+    pub const SCHEME: &str = "kafka://";
+
+    /// Whether a text is meant as the URL of a topic.
+    pub fn is_url(text: &str) -> bool {
+        text.starts_with(Topic::SCHEME)
+    }
+
+    /// The name of a partition, as positions and metrics show it.
+    pub fn partition(&self, number: i32) -> String {
+        format!("{}-{number}", self.name)
+    }
+}
+
+impl FromStr for Topic {
+    type Err = TopicError;
+
+    fn from_str(text: &str) -> Result<Topic, TopicError> {
+        let form = || TopicError::Form(text.to_owned());
+        let (path, options) = text.split_once('?').unwrap_or((text, ""));
+        let (brokers, name) = path.strip_prefix(Topic::SCHEME).and_then(|rest| rest.split_once('/')).ok_or_else(form)?;
+        if brokers.is_empty() || name.is_empty() || name.contains('/') {
+            return Err(form());
+        }
+        let (brokers, name) = (brokers.to_owned(), name.to_owned());
+        let mut topic = Topic { brokers, name, lost: Lost::Stop, max_record_bytes: MAX_RECORD_BYTES, properties: Vec::new() };
+        for option in options.split('&').filter(|option| !option.is_empty()) {
+            let wrong = || TopicError::Option(option.to_owned());
+            match option.split_once('=').ok_or_else(wrong)? {
+                ("lost", "stop") => topic.lost = Lost::Stop,
+                ("lost", "skip") => topic.lost = Lost::Skip,
+                ("max_record_bytes", bytes) => topic.max_record_bytes = bytes.parse().map_err(|_| wrong())?,
+                _ => return Err(wrong()),
+            }
+        }
+        Ok(topic)
+    }
+}
+
+/// Reads a file of `NAME=VALUE` lines; those that begin with `#` are comments.
+pub fn read_properties(path: &Path) -> Result<Vec<(String, String)>, TopicError> {
+    let file = path.display().to_string();
+    let text = std::fs::read_to_string(path).map_err(|error| TopicError::File { file: file.clone(), reason: error.to_string() })?;
+    let lines = text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty() && !line.trim_start().starts_with('#'));
+    lines
+        .map(|(at, line)| {
+            let (name, value) = line.split_once('=').ok_or_else(|| TopicError::Property { file: file.clone(), line: at + 1 })?;
+            Ok((name.trim().to_owned(), value.trim().to_owned()))
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_topic_is_told_from_its_url() {
+        let topic: Topic = "kafka://a:9092,b:9092/payments.v1?lost=skip&max_record_bytes=1000".parse().expect("a topic");
+        assert_eq!((topic.brokers.as_str(), topic.name.as_str()), ("a:9092,b:9092", "payments.v1"));
+        assert_eq!((topic.lost, topic.max_record_bytes), (Lost::Skip, 1000));
+        assert_eq!(topic.partition(3), "payments.v1-3");
+    }
+
+    #[test]
+    fn what_is_no_topic_is_told() {
+        for text in ["kafka://a:9092", "kafka:///t", "kafka://a:9092/", "kafka://a:9092/t/u", "http://a/t"] {
+            assert_eq!(text.parse::<Topic>(), Err(TopicError::Form(text.to_owned())), "{text}");
+        }
+        for option in ["lost=maybe", "lost", "max_record_bytes=many", "from=end"] {
+            assert_eq!(format!("kafka://a:9092/t?{option}").parse::<Topic>(), Err(TopicError::Option(option.to_owned())));
+        }
+    }
+
+    #[test]
+    fn a_line_that_is_no_property_is_named() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("client.properties");
+        std::fs::write(&path, "# TLS\nsecurity.protocol = SASL_SSL\n\nsasl.password=a=b\n").expect("a file");
+        let expected = [("security.protocol", "SASL_SSL"), ("sasl.password", "a=b")];
+        assert_eq!(read_properties(&path).expect("properties"), expected.map(|(n, v)| (n.to_owned(), v.to_owned())));
+        std::fs::write(&path, "a=1\nnothing\n").expect("a file");
+        assert!(read_properties(&path).expect_err("no property").to_string().contains("client.properties:2"));
+    }
+}

@@ -1,0 +1,96 @@
+//! Kafka topics among the inputs of `floodmark up`: reading them, their metrics, and their end.
+
+use std::future::Future;
+use std::path::Path;
+use std::sync::Arc;
+
+use floodmark_ingest::kafka::consume::{self, ConsumeError};
+use floodmark_ingest::kafka::status::Status;
+use floodmark_ingest::kafka::{Topic, read_properties};
+use floodmark_ingest::replay::Input;
+use floodmark_ingest::writer::Handle;
+use floodmark_serving::metrics::{Kept, catalog};
+
+use super::watched::Watched;
+use crate::failure::Failure;
+use crate::stored::source_named;
+
+/// A topic that is being read, for whoever looks at it.
+#[derive(Clone)]
+pub(super) struct Read {
+    source: String,
+    topic: Topic,
+    status: Arc<Status>,
+}
+
+/// All topics that are being read.
+pub(super) struct Topics {
+    pub(super) read: Vec<Read>,
+    threads: Vec<Watched>,
+}
+
+/// The topics among the inputs, with what all their clients are told.
+pub(super) fn named(inputs: &[Input], properties: Option<&Path>) -> Result<Vec<(String, Topic)>, Failure> {
+    let properties = properties.map(read_properties).transpose().map_err(|error| Failure::usage(error.to_string()))?.unwrap_or_default();
+    let urls = inputs.iter().map(|input| (input, input.path.to_string_lossy())).filter(|(_, url)| Topic::is_url(url));
+    urls.map(|(input, url)| {
+        let topic: Topic = url.parse().map_err(|error: floodmark_ingest::kafka::TopicError| Failure::usage(error.to_string()))?;
+        Ok((input.source.clone(), Topic { properties: properties.clone(), ..topic }))
+    })
+    .collect()
+}
+
+impl Topics {
+    /// Begins to read them, where the store has come to.
+    pub(super) fn start(named: Vec<(String, Topic)>, handle: &Handle) -> Result<Topics, Failure> {
+        let mut topics = Topics { read: Vec::new(), threads: Vec::new() };
+        for (source, topic) in named {
+            let feed = handle.feed(source_named(handle.store().definitions(), &source)?);
+            let (status, thread) = consume::spawn(topic.clone(), feed).map_err(|error| match error {
+                ConsumeError::Client(_) => Failure::usage(format!("{error}: see --kafka-config")),
+                _ => Failure::from(error),
+            })?;
+            topics.threads.push(Watched::new(thread, "whoever read a topic panicked; what was committed is kept"));
+            topics.read.push(Read { source, topic, status });
+        }
+        Ok(topics)
+    }
+
+    /// One of them is no longer read; never if there is none.
+    pub(super) async fn ended(&mut self) {
+        let mut waiting: Vec<_> = self.threads.iter_mut().map(|thread| Box::pin(thread.ended())).collect();
+        let any = std::future::poll_fn(|context| match waiting.iter_mut().any(|thread| thread.as_mut().poll(context).is_ready()) {
+            true => std::task::Poll::Ready(()),
+            false => std::task::Poll::Pending,
+        });
+        any.await;
+    }
+
+    /// How they ended, after the writer's handle has told them to.
+    pub(super) async fn result(self) -> Result<(), Failure> {
+        for thread in self.threads {
+            thread.result().await?;
+        }
+        Ok(())
+    }
+}
+
+impl Read {
+    /// Its numbers, each with its entry in the catalog of metrics.
+    pub(super) fn kept(&self) -> Vec<Kept> {
+        let (lag, idle, delay, troubles) = (self.clone(), self.clone(), self.clone(), self.clone());
+        let source = self.source.as_str();
+        vec![
+            Kept::gauges(&catalog::KAFKA_LAG, move || lag.of_partitions(|partition| partition.lag.map(|lag| lag as f64))),
+            Kept::gauges(&catalog::KAFKA_IDLE, move || idle.of_partitions(|partition| Some(f64::from(u8::from(partition.idle))))),
+            Kept::gauges(&catalog::KAFKA_DELAY, move || vec![(vec![delay.source.clone()], delay.status.delay().as_secs_f64())]),
+            Kept::new(&catalog::KAFKA_TROUBLES, &[source], move || troubles.status.troubles()),
+        ]
+    }
+
+    fn of_partitions(&self, value: impl Fn(&floodmark_ingest::kafka::status::PartitionStatus) -> Option<f64>) -> Vec<(Vec<String>, f64)> {
+        let all = self.status.partitions();
+        let named = |(number, partition): (&i32, _)| Some((vec![self.source.clone(), self.topic.partition(*number)], value(partition)?));
+        all.iter().filter_map(named).collect()
+    }
+}

@@ -1,0 +1,132 @@
+//! A real Apache Kafka for tests, brought by the project's own script; without it a test skips, and says so.
+
+use std::path::PathBuf;
+use std::process::Command;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::{Duration, Instant};
+
+use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::client::DefaultClientContext;
+use rdkafka::config::ClientConfig;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
+use serde_json::Value;
+
+/// A broker of one node; it is stopped when the last test that has it ends.
+pub(crate) struct Kafka {
+    folder: tempfile::TempDir,
+    pub(crate) bootstrap: String,
+    pids: Mutex<Vec<u32>>,
+}
+
+/// A record to produce.
+pub(crate) struct Record<'a> {
+    pub(crate) partition: i32,
+    pub(crate) payload: Option<&'a [u8]>,
+    /// Milliseconds since the epoch; `None` for now.
+    pub(crate) timestamp: Option<i64>,
+}
+
+static SHARED: Mutex<Weak<Kafka>> = Mutex::new(Weak::new());
+
+impl Kafka {
+    /// The broker that tests share.
+    pub(crate) fn shared() -> Option<Arc<Kafka>> {
+        let mut shared = SHARED.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(kafka) = shared.upgrade() {
+            return Some(kafka);
+        }
+        let kafka = Arc::new(Kafka::own()?);
+        *shared = Arc::downgrade(&kafka);
+        Some(kafka)
+    }
+
+    /// One of the test's own, to be killed and stopped.
+    pub(crate) fn own() -> Option<Kafka> {
+        if !script(&["fetch"]).is_some_and(|fetched| fetched.status.success()) {
+            assert!(std::env::var_os("REQUIRE_SERVICES").is_none(), "Kafka is required and not there: make services");
+            eprintln!("SKIPPED: Kafka is not there; `.ci/services fetch` says why");
+            return None;
+        }
+        let folder = tempfile::tempdir().expect("a folder");
+        let mut kafka = Kafka { folder, bootstrap: String::new(), pids: Mutex::default() };
+        let said = kafka.start();
+        kafka.bootstrap = said["bootstrap"].as_str().expect("an address").to_owned();
+        Some(kafka)
+    }
+
+    /// Starts it, again on the same ports with the same data if it was there before.
+    pub(crate) fn start(&self) -> Value {
+        let started = script(&["kafka", self.data().to_str().expect("text")]).expect("the script");
+        assert!(started.status.success(), "{}", String::from_utf8_lossy(&started.stderr));
+        let said: Value = serde_json::from_slice(&started.stdout).expect("a line of JSON");
+        let pids = said["pids"].as_array().expect("pids").iter().map(|pid| pid.as_u64().expect("a pid") as u32).collect();
+        *self.pids.lock().unwrap_or_else(PoisonError::into_inner) = pids;
+        said
+    }
+
+    /// Sends a signal to the broker: KILL, STOP, CONT.
+    pub(crate) fn signal(&self, signal: &str) {
+        for pid in self.pids.lock().unwrap_or_else(PoisonError::into_inner).iter() {
+            let told = Command::new("kill").args([&format!("-{signal}"), &pid.to_string()]).status().expect("kill");
+            assert!(told.success(), "kill -{signal} {pid}");
+        }
+    }
+
+    fn data(&self) -> PathBuf {
+        self.folder.path().join("kafka")
+    }
+
+    fn config(&self) -> ClientConfig {
+        let mut config = ClientConfig::new();
+        config.set("bootstrap.servers", &self.bootstrap).set("reconnect.backoff.max.ms", "500").set("message.max.bytes", "20000000");
+        config
+    }
+
+    /// Makes a topic.
+    pub(crate) fn make_topic(&self, name: &str, partitions: i32) {
+        let admin: AdminClient<DefaultClientContext> = self.config().create().expect("a client");
+        let topic = NewTopic::new(name, partitions, TopicReplication::Fixed(1)).set("max.message.bytes", "20000000");
+        let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+        let made = runtime.block_on(admin.create_topics([&topic], &AdminOptions::new())).expect("an answer");
+        made.into_iter().for_each(|result| assert!(result.is_ok(), "{result:?}"));
+    }
+
+    /// Appends records, in this order in each partition, and waits until the broker has them.
+    pub(crate) fn produce<'a>(&self, topic: &str, records: impl IntoIterator<Item = Record<'a>>) {
+        let mut config = self.config();
+        config.set("enable.idempotence", "true").set("linger.ms", "5").set("queue.buffering.max.messages", "1000000");
+        let producer: BaseProducer = config.create().expect("a producer");
+        for Record { partition, payload, timestamp } in records {
+            let mut record: BaseRecord<'_, [u8], [u8]> = BaseRecord::to(topic).partition(partition);
+            record.payload = payload;
+            record.timestamp = timestamp;
+            while let Err((error, back)) = producer.send(record) {
+                assert_eq!(error, KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull));
+                producer.poll(Duration::from_millis(5));
+                record = back;
+            }
+        }
+        producer.flush(Duration::from_secs(120)).expect("every record is there");
+    }
+}
+
+impl Drop for Kafka {
+    fn drop(&mut self) {
+        let _ = script(&["stop", self.data().to_str().unwrap_or_default()]);
+    }
+}
+
+fn script(arguments: &[&str]) -> Option<std::process::Output> {
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(".ci/services");
+    Command::new(path).args(arguments).output().ok()
+}
+
+/// Waits until something is so; fails with what was wanted after two minutes.
+pub(crate) fn until(what: &str, mut so: impl FnMut() -> bool) {
+    let began = Instant::now();
+    while !so() {
+        assert!(began.elapsed() < Duration::from_secs(120), "waited for {what}");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}

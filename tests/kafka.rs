@@ -1,0 +1,223 @@
+//! Kafka topics into the embedded store, from a real broker: each record has one outcome, whatever is killed or stopped in between.
+
+use std::collections::BTreeMap;
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::path::Path;
+use std::time::Duration;
+
+use crate::crash::{Chance, DEFINITIONS, EVENTS, State, assert_same, state, write_payments};
+use crate::harness::services::{Kafka, Record, until};
+use crate::push::{Running, start_defined};
+
+/// A server that reads a topic of payments.
+struct Reading {
+    running: Running,
+}
+
+impl Reading {
+    fn start(home: &Path, store: &str, kafka: &Kafka, topic: &str) -> Reading {
+        let url = format!("payments=kafka://{}/{topic}", kafka.bootstrap);
+        let definitions = home.join("definitions.yaml");
+        Reading { running: start_defined(&definitions, &home.join(store), &["--http", "127.0.0.1:0", &url]) }
+    }
+
+    /// Every metric, by name and labels.
+    fn metrics(&self) -> BTreeMap<String, f64> {
+        let mut stream = TcpStream::connect(&self.running.http).expect("a connection");
+        write!(stream, "GET /metrics HTTP/1.1\r\nhost: test\r\nconnection: close\r\n\r\n").expect("a request");
+        let mut page = String::new();
+        stream.read_to_string(&mut page).expect("a page");
+        let values = page.lines().filter(|line| line.starts_with("floodmark_")).filter_map(|line| line.rsplit_once(' '));
+        values.map(|(name, value)| (name.to_owned(), value.parse().expect("a number"))).collect()
+    }
+
+    fn metric(&self, name: &str) -> f64 {
+        self.metrics().get(name).copied().unwrap_or(-1.0)
+    }
+
+    fn read(&self) -> u64 {
+        self.metric("floodmark_events_read_total{source=\"payments\"}") as u64
+    }
+
+    /// Ends it in order, and tells what its store holds.
+    fn end(self, home: &Path, store: &str) -> State {
+        self.running.terminate();
+        assert!(self.running.ended(), "it ends in order");
+        state(&home.join(store))
+    }
+}
+
+fn home() -> tempfile::TempDir {
+    let home = tempfile::tempdir().expect("a directory");
+    std::fs::write(home.path().join("definitions.yaml"), DEFINITIONS).expect("definitions");
+    home
+}
+
+fn records<'a>(lines: &'a [&'a str], partition: impl Fn(usize) -> i32 + 'a) -> impl Iterator<Item = Record<'a>> {
+    lines.iter().enumerate().map(move |(at, line)| Record { partition: partition(at), payload: Some(line.as_bytes()), timestamp: None })
+}
+
+/// Of the store itself: a resumed count starts at what was restored, so it is read from the store when nobody has it.
+fn all_read(reading: &Reading, expected: u64) {
+    until(&format!("{expected} records"), || reading.read() >= expected);
+}
+
+#[test]
+fn a_topic_ends_as_its_file_does_whatever_is_killed() {
+    let Some(kafka) = Kafka::own() else { return };
+    let home = home();
+    let home = home.path();
+    let file = home.join("payments.jsonl");
+    write_payments(&file);
+    let text = std::fs::read_to_string(&file).expect("payments");
+    let lines: Vec<&str> = text.lines().collect();
+    kafka.make_topic("quiet", 1);
+    kafka.produce("quiet", records(&lines, |_| 0));
+    let reading = Reading::start(home, "quiet", &kafka, "quiet");
+    all_read(&reading, EVENTS);
+    let quiet = reading.end(home, "quiet");
+    assert!(quiet.late.len() > 100 && quiet.closed.len() > 1_000 && quiet.rejected.len() > 50, "the input exercises everything");
+
+    // The same records in the same order, while server and broker are killed.
+    let seed = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("a clock").as_nanos() as u64 | 1;
+    eprintln!("seed {seed}");
+    let mut chance = Chance(seed);
+    kafka.make_topic("payments", 1);
+    let (mut kills, mut outages) = (0, 0);
+    let disturbed = std::thread::scope(|scope| {
+        let producing = scope.spawn(|| {
+            for part in lines.chunks(lines.len() / 40 + 1) {
+                kafka.produce("payments", records(part, |_| 0));
+                std::thread::sleep(Duration::from_millis(100));
+            }
+        });
+        while !producing.is_finished() || kills < 20 {
+            let mut reading = Reading::start(home, "disturbed", &kafka, "payments");
+            match chance.below(5) {
+                0 => {
+                    kafka.signal("KILL");
+                    std::thread::sleep(Duration::from_millis(chance.below(1_500)));
+                    kafka.start();
+                    outages += 1;
+                }
+                1 => {
+                    kafka.signal("STOP");
+                    std::thread::sleep(Duration::from_millis(chance.below(3_000)));
+                    kafka.signal("CONT");
+                    outages += 1;
+                }
+                _ => {}
+            }
+            std::thread::sleep(Duration::from_millis(chance.below(600)));
+            reading.running.child.kill().expect("a kill");
+            reading.running.child.wait().expect("an end");
+            kills += 1;
+        }
+        producing.join().expect("every record is there");
+        let reading = Reading::start(home, "disturbed", &kafka, "payments");
+        all_read(&reading, EVENTS);
+        reading.end(home, "disturbed")
+    });
+    // The topics have other names, and nothing else.
+    let named = |mut state: State| {
+        state.late.iter_mut().for_each(|late| late.position.partition = String::new());
+        state.rejected.iter_mut().for_each(|reject| reject.position.partition = String::new());
+        state
+    };
+    assert_eq!(disturbed.tally.read, EVENTS, "each record has one outcome, seed {seed}");
+    assert_same(&named(disturbed), &named(quiet), seed);
+    eprintln!("{kills} kills of the server and {outages} outages of the broker, seed {seed}: the same as undisturbed");
+}
+
+/// A payment at a second after the start.
+fn payment(id: u64, second: i64) -> String {
+    format!("{{\"id\":{id},\"at\":{},\"card\":{},\"shop\":\"s\",\"amount\":1.5}}", 1_700_000_000_000_000 + second * 1_000_000, id % 7)
+}
+
+#[test]
+fn a_bad_record_is_rejected_where_it_stands_and_moves_nothing() {
+    let Some(kafka) = Kafka::shared() else { return };
+    let home = home();
+    let home = home.path();
+    kafka.make_topic("bad", 1);
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("a clock").as_millis() as i64;
+    let event =
+        |id: u64, ahead_ms: i64| format!("{{\"id\":{id},\"at\":{},\"card\":1,\"shop\":\"s\",\"amount\":1.5}}", (now + ahead_ms) * 1000);
+    let year = 365 * 86_400_000;
+    let (good, soon, far) = (event(1, -1_000), event(2, 10 * 60_000 + 2_000), event(3, year));
+    let timeless = "{\"id\":4,\"card\":1,\"shop\":\"s\",\"amount\":1.5}".to_owned();
+    let huge = format!("{{\"id\":5,\"at\":{},\"card\":1,\"shop\":\"{}\",\"amount\":1.5}}", now * 1000, "x".repeat(10_000_000));
+    let broken = "{\"id\":6,\"at\":".to_owned();
+    let last = event(9, -500);
+    let mut records: Vec<Record<'_>> = [&good, &soon, &far, &timeless, &huge, &broken]
+        .map(|text| Record { partition: 0, payload: Some(text.as_bytes()), timestamp: None })
+        .into();
+    // A producer whose clock is a year ahead too, a tombstone, and bytes that are no text.
+    records.push(Record { partition: 0, payload: Some(far.as_bytes()), timestamp: Some(now + year) });
+    records.push(Record { partition: 0, payload: None, timestamp: None });
+    records.push(Record { partition: 0, payload: Some(&[0xff, 0xfe]), timestamp: None });
+    records.push(Record { partition: 0, payload: Some(last.as_bytes()), timestamp: None });
+    let all = records.len() as u64;
+    kafka.produce("bad", records);
+    let reading = Reading::start(home, "state", &kafka, "bad");
+    all_read(&reading, all);
+    let state = reading.end(home, "state");
+    let found: Vec<(u64, &str)> = state.rejected.iter().map(|reject| (reject.position.offset, reject.code.as_str())).collect();
+    let expected = [
+        (1, "in_the_future"),
+        (2, "in_the_future"),
+        (3, "null_event_time"),
+        (4, "too_long"),
+        (5, "malformed_json"),
+        (6, "in_the_future"),
+        (7, "tombstone"),
+        (8, "invalid_utf8"),
+    ];
+    let mut found = found;
+    found.sort_unstable();
+    assert_eq!(found, expected);
+    assert!(state.rejected.iter().all(|reject| reject.position.partition == "bad-0"));
+    assert_eq!((state.tally.read, state.tally.accepted, state.tally.rejected), (all, 2, 8));
+    // A minute and a tick behind the newest good one.
+    assert_eq!(state.watermark.micros(), (now - 500) * 1000 - 60_000_000 - 1);
+}
+
+#[test]
+fn an_idle_partition_holds_nothing_back_and_one_that_returns_drags_nothing_back() {
+    let Some(kafka) = Kafka::shared() else { return };
+    let home = home();
+    let home = home.path();
+    let definitions = DEFINITIONS.replace("allowed_lateness: 10m", "allowed_lateness: 0s\n    idle_timeout: 2s");
+    std::fs::write(home.join("definitions.yaml"), definitions).expect("definitions");
+    kafka.make_topic("idle", 2);
+    let produce = |partition: i32, id: u64, second: i64| {
+        let text = payment(id, second);
+        kafka.produce("idle", [Record { partition, payload: Some(text.as_bytes()), timestamp: None }]);
+    };
+    let watermark_of = |second: i64| 1_700_000_000.0 + (second - 60) as f64 - 1e-6;
+    let reading = Reading::start(home, "state", &kafka, "idle");
+    let watermark = || reading.metric("floodmark_source_watermark_seconds{source=\"payments\"}");
+    produce(0, 1, 1_000);
+    all_read(&reading, 1);
+    assert_eq!(watermark(), -1.0, "the other partition has said nothing yet: no watermark");
+    // It is at its end, and the broker says so: idle, and the watermark follows the one that speaks. Then that one is idle too: it holds.
+    until("the watermark of the first partition", || (watermark() - watermark_of(1_000)).abs() < 1e-5);
+    let idle =
+        |partition: u32| reading.metric(&format!("floodmark_kafka_partition_idle{{source=\"payments\",partition=\"idle-{partition}\"}}"));
+    until("both to be idle", || idle(0) == 1.0 && idle(1) == 1.0);
+    assert!((watermark() - watermark_of(1_000)).abs() < 1e-5, "all idle: hold");
+    // The second returns, far behind: it is late for what is final, and drags nothing back.
+    produce(1, 2, 10);
+    produce(0, 3, 2_000);
+    all_read(&reading, 3);
+    until("the first to go on", || (watermark() - watermark_of(2_000)).abs() < 1e-5);
+    assert_eq!(reading.metric("floodmark_kafka_lag_records{source=\"payments\",partition=\"idle-1\"}"), 0.0);
+    // It catches up, and takes part again: now the first one leads.
+    produce(1, 4, 1_990);
+    produce(0, 5, 5_000);
+    all_read(&reading, 5);
+    until("the second to hold it", || (watermark() - watermark_of(1_990)).abs() < 20.0);
+    reading.running.terminate();
+    assert!(reading.running.ended());
+}
