@@ -1,0 +1,247 @@
+"""Redis 7: the one that is installed, or Debian's packages unpacked and not installed; one server, a cluster, or a sentinel set."""
+
+import os
+import pathlib
+import re
+import shutil
+import socket
+import subprocess
+
+import processes
+from common import Failure, alone, replacing, run, runtime, say
+
+HOME = runtime / "redis"
+COMMANDS = ("redis-server", "redis-cli", "redis-sentinel")
+MASTER = "floodmark"
+BUS = 10000
+"""A cluster's nodes talk to each other this far above their ports."""
+
+
+def version_of(server):
+    try:
+        told = subprocess.run([server, "--version"], capture_output=True, text=True, timeout=20).stdout
+    except (OSError, subprocess.SubprocessError):
+        return None
+    found = re.search(r"v=(\d+)", told)
+    return int(found[1]) if found else None
+
+
+def installed():
+    """The folder of a redis-server on PATH that is new enough and has its redis-cli beside it."""
+    server = shutil.which("redis-server")
+    if server and (pathlib.Path(server).parent / "redis-cli").exists() and (version_of(server) or 0) >= 7:
+        return pathlib.Path(server).parent
+    return None
+
+
+def find():
+    """The folder of the commands, or nothing."""
+    if (HOME / "bin/redis-server").exists():
+        return HOME / "bin"
+    return installed()
+
+
+def fetch():
+    if find():
+        return
+    with alone("redis"):
+        if find():
+            return
+        say("fetching Redis, as packages that are unpacked and not installed")
+        with replacing(HOME) as new:
+            unpack(new)
+        say(f"ready: {HOME.relative_to(runtime.parent)} (Redis {version_of(HOME / 'bin/redis-server')})")
+
+
+ELSEWHERE = "or install Redis 7 by other means, with redis-server and redis-cli on PATH"
+
+
+def unpack(new):
+    for tool in ("apt-get", "dpkg-deb"):
+        if not shutil.which(tool):
+            raise Failure(f"Redis is fetched as packages of Debian, and {tool} is not there", "install Redis 7 or newer, with redis-server and redis-cli on PATH")
+    packages, tree = new / "packages", new / "tree"
+    packages.mkdir()
+    wanted, known = ["redis-server", "redis-tools"], set()
+    while wanted:
+        known.update(wanted)
+        before = set(packages.glob("*.deb"))
+        download(packages, wanted)
+        needed = set()
+        for package in set(packages.glob("*.deb")) - before:
+            subprocess.run(["dpkg-deb", "-x", package, tree], check=True)
+            needed |= libraries(package)
+        wanted = sorted(name for name in needed - known if not is_installed(name))
+    shutil.rmtree(packages)
+
+    # The loader finds what came along; the commands stay usable by hand.
+    (new / "bin").mkdir()
+    (new / "programs").mkdir()
+    (new / "lib").mkdir()
+    for library in tree.rglob("*.so*"):
+        if library.is_file():
+            shutil.copy(library, new / "lib" / library.name)
+    for name in COMMANDS:
+        # Debian has one program for both, which looks at its name.
+        source = tree / "usr/bin" / (name if name == "redis-cli" else "redis-check-rdb")
+        if not source.exists():
+            raise Failure(f"Debian's packages have no {source.relative_to(tree)}", f"this is for Debian 12; {ELSEWHERE}")
+        shutil.copy(source, new / "programs" / name)
+        command = new / "bin" / name
+        command.write_text(
+            "#!/bin/sh\n"
+            'home=$(dirname "$(readlink -f "$0")")/..\n'
+            'LD_LIBRARY_PATH="$home/lib${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}" exec "$home/programs/' + name + '" "$@"\n'
+        )
+        command.chmod(0o755)
+    shutil.rmtree(tree)
+    if (version_of(new / "bin/redis-server") or 0) < 7:
+        run([new / "bin/redis-server", "--version"])
+        raise Failure("the redis-server of the packages does not start, or is older than 7; see above", f"this is for Debian 12; {ELSEWHERE}")
+
+
+def download(folder, names):
+    command = ["apt-get", "--quiet", "--quiet", "download", *names]
+    if os.geteuid() == 0:
+        # Or it warns that its own user may not write here.
+        command += ["--option", "APT::Sandbox::User=root"]
+    if run(command, cwd=folder):
+        return
+    say("Debian's lists of packages may be missing or old; fetching them")
+    if not (run(["apt-get", "--quiet", "--quiet", "update"]) and run(command, cwd=folder)):
+        raise Failure(f"{' and '.join(names)} did not come from Debian; see above", f"run apt-get update as root and try again, {ELSEWHERE}")
+
+
+def libraries(package):
+    """The libraries that a package needs, by the names of their packages, the first of each choice."""
+    depends = subprocess.run(["dpkg-deb", "-f", package, "Depends"], check=True, stdout=subprocess.PIPE, text=True).stdout
+    names = (re.split(r"[ (|:]", choice.strip())[0] for choice in depends.split(","))
+    return {name for name in names if re.match(r"lib|lua", name) and name != "libc6"}
+
+
+def is_installed(name):
+    told = subprocess.run(["dpkg-query", "-W", "-f", "${db:Status-Abbrev}", name], capture_output=True, text=True)
+    return told.stdout.startswith("ii")
+
+
+def start(path, shape):
+    commands = find()
+    if not commands:
+        raise Failure("Redis is not fetched, and none of 7 or newer is on PATH", "run .ci/services fetch", status=3)
+    made = (path / processes.STATE).exists()
+    folder = processes.Folder(path, "redis", shape=shape if shape or made else "one")
+    with folder.starting():
+        {"one": one, "cluster": cluster, "sentinel": sentinel}[folder.state["shape"]](folder, commands)
+
+
+def ports_of(folder, count, also=()):
+    if folder.fresh:
+        folder.state["ports"] = processes.free_ports(count, also)
+        folder.save()
+    return folder.state["ports"]
+
+
+def launch(folder, commands, name, port, *settings, command="redis-server"):
+    """The server rewrites its file when its role changes, so that a file that is there is the one to go on with."""
+    file = folder.path / f"{name}.conf"
+    if not file.exists():
+        (folder.path / f"data-{name}").mkdir(exist_ok=True)
+        new = file.with_suffix(".tmp")
+        common = [f"port {port}", "bind 127.0.0.1", f"dir ./data-{name}"]
+        new.write_text("\n".join([*common, *settings]) + "\n")
+        new.rename(file)
+    folder.launch(name, [commands / command, file])
+
+
+SERVER = ('save ""', "appendonly no")
+
+
+def one(folder, commands):
+    (port,) = ports_of(folder, 1)
+    launch(folder, commands, "redis", port, *SERVER)
+    folder.wait("Redis", lambda: ask(port, "PING") == "PONG")
+    folder.ready(["redis"], url=f"redis://127.0.0.1:{port}")
+
+
+def cluster(folder, commands):
+    ports = ports_of(folder, 6, (BUS,))
+    names = {f"node-{n + 1}": port for n, port in enumerate(ports)}
+    for name, port in names.items():
+        launch(folder, commands, name, port, *SERVER, "cluster-enabled yes", "cluster-config-file nodes.conf", "cluster-node-timeout 2000")
+    folder.wait("Redis", lambda: all(ask(port, "PING") == "PONG" for port in ports))
+    nodes = [f"127.0.0.1:{port}" for port in ports]
+    if "cluster_known_nodes:1\r" in (ask(ports[0], "CLUSTER INFO") or ""):
+        made = subprocess.run(
+            [commands / "redis-cli", "--cluster", "create", *nodes, "--cluster-replicas", "1", "--cluster-yes"],
+            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=processes.PATIENCE,
+        )
+        if made.returncode != 0:
+            raise Failure("redis-cli could not make the cluster", *("  " + line for line in made.stdout.splitlines()[-25:]))
+
+    # The cluster calls itself ok before its replicas have attached.
+    def is_whole():
+        roles = [ask(port, "INFO replication") or "" for port in ports]
+        return (
+            all("cluster_state:ok" in (ask(port, "CLUSTER INFO") or "") for port in ports)
+            and sum("role:master" in role for role in roles) == 3
+            and sum("master_link_status:up" in role for role in roles) == 3
+            and sum(role.count("state=online") for role in roles) == 3
+        )
+
+    folder.wait("the cluster", is_whole)
+    folder.ready(names, nodes=nodes)
+
+
+def sentinel(folder, commands):
+    ports = ports_of(folder, 5)
+    servers, sentinels = ports[:2], ports[2:]
+    launch(folder, commands, "redis-1", servers[0], *SERVER)
+    launch(folder, commands, "redis-2", servers[1], *SERVER, f"replicaof 127.0.0.1 {servers[0]}")
+
+    def attached():
+        return any("state=online" in (ask(port, "INFO replication") or "") for port in servers)
+
+    # Sentinels ask a master for its replicas when they meet it, and then only every ten seconds.
+    # At a later start the two may wait for the sentinels to tell them who is who.
+    if folder.fresh:
+        folder.wait("the replica", attached)
+    names = {f"sentinel-{n + 1}": port for n, port in enumerate(sentinels)}
+    for name, port in names.items():
+        launch(
+            folder, commands, name, port, f"sentinel monitor {MASTER} 127.0.0.1 {servers[0]} 2",
+            f"sentinel down-after-milliseconds {MASTER} 500", f"sentinel failover-timeout {MASTER} 3000", f"sentinel parallel-syncs {MASTER} 1",
+            command="redis-sentinel",
+        )
+
+    def sees_all(port):
+        told = dict(pairs(ask(port, f"SENTINEL MASTER {MASTER}")))
+        return told.get("flags") == "master" and told.get("num-other-sentinels") == "2" and int(told.get("num-slaves", 0)) >= 1
+
+    folder.wait("the sentinels", lambda: all(map(sees_all, sentinels)) and attached())
+    folder.ready(["redis-1", "redis-2", *names], sentinels=[f"127.0.0.1:{port}" for port in sentinels], master=MASTER)
+
+
+def pairs(values):
+    return zip(values[::2], values[1::2]) if isinstance(values, list) else []
+
+
+def ask(port, command):
+    """The answer to a command, or nothing while there is none."""
+    try:
+        with socket.create_connection(("127.0.0.1", port), timeout=1) as connection, connection.makefile("rb") as stream:
+            connection.sendall(command.encode() + b"\r\n")
+            return answer(stream)
+    except OSError:
+        return None
+
+
+def answer(stream):
+    line = stream.readline().rstrip(b"\r\n").decode()
+    kind, rest = line[:1], line[1:]
+    if kind in "+:":
+        return rest
+    if kind == "$" and rest != "-1":
+        return stream.read(int(rest) + 2)[:-2].decode(errors="replace")
+    if kind == "*":
+        return [answer(stream) for _ in range(int(rest))]
+    return None
