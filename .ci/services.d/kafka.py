@@ -45,6 +45,7 @@ def fetch():
 def properties(node, nodes, scan):
     voters = ",".join(f"{each['id']}@127.0.0.1:{each['controller']}" for each in nodes)
     copies, least = (1, 1) if len(nodes) == 1 else (3, 2)
+    session, heartbeat = (2000, 200) if len(nodes) == 1 else (3000, 500)
     return f"""\
 process.roles=broker,controller
 node.id={node['id']}
@@ -89,11 +90,11 @@ group.consumer.heartbeat.interval.ms=500
 
 # Overdue transactions end soon; ten seconds is what a broker does by itself.
 transaction.abort.timed.out.transaction.cleanup.interval.ms={scan}
-""" + ("" if len(nodes) == 1 else """
-# A dead node is noticed soon.
-broker.session.timeout.ms=3000
-broker.heartbeat.interval.ms=500
-""")
+
+# A dead node is noticed soon. One that was killed is refused until then when it comes back, and asks again as often as it would beat.
+broker.session.timeout.ms={session}
+broker.heartbeat.interval.ms={heartbeat}
+"""
 
 
 def start(path, count, scan):

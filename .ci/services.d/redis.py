@@ -153,7 +153,8 @@ def launch(folder, commands, name, port, *settings, command="redis-server"):
     folder.launch(name, [commands / command, file])
 
 
-SERVER = ('save ""', "appendonly no")
+# A master would wait five seconds for more replicas before it sends what it has.
+SERVER = ('save ""', "appendonly no", "repl-diskless-sync-delay 0")
 
 
 def one(folder, commands):
