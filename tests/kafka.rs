@@ -7,6 +7,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use crate::crash::{Chance, DEFINITIONS, EVENTS, State, assert_same, state, write_payments};
+use crate::harness::real::{printed, text};
 use crate::harness::services::{Kafka, Record, until};
 use crate::push::{Running, start_defined};
 
@@ -17,9 +18,12 @@ struct Reading {
 
 impl Reading {
     fn start(home: &Path, store: &str, kafka: &Kafka, topic: &str) -> Reading {
-        let url = format!("payments=kafka://{}/{topic}", kafka.bootstrap);
-        let definitions = home.join("definitions.yaml");
-        Reading { running: start_defined(&definitions, &home.join(store), &["--http", "127.0.0.1:0", &url]) }
+        Reading::start_with(home, store, &[&format!("payments=kafka://{}/{topic}", kafka.bootstrap)])
+    }
+
+    fn start_with(home: &Path, store: &str, more: &[&str]) -> Reading {
+        let arguments = [&["--http", "127.0.0.1:0"], more].concat();
+        Reading { running: start_defined(&home.join("definitions.yaml"), &home.join(store), &arguments) }
     }
 
     /// Every metric, by name and labels.
@@ -70,8 +74,8 @@ fn a_topic_ends_as_its_file_does_whatever_is_killed() {
     let home = home.path();
     let file = home.join("payments.jsonl");
     write_payments(&file);
-    let text = std::fs::read_to_string(&file).expect("payments");
-    let lines: Vec<&str> = text.lines().collect();
+    let payments = std::fs::read_to_string(&file).expect("payments");
+    let lines: Vec<&str> = payments.lines().collect();
     kafka.make_topic("quiet", 1);
     kafka.produce("quiet", records(&lines, |_| 0));
     let reading = Reading::start(home, "quiet", &kafka, "quiet");
@@ -85,6 +89,8 @@ fn a_topic_ends_as_its_file_does_whatever_is_killed() {
     let mut chance = Chance(seed);
     kafka.make_topic("payments", 1);
     let (mut kills, mut outages) = (0, 0);
+    let (url, publish) = (format!("payments=kafka://{}/payments", kafka.bootstrap), format!("kafka://{}/out", kafka.bootstrap));
+    let arguments = [url.as_str(), "--publish", &publish];
     let disturbed = std::thread::scope(|scope| {
         let producing = scope.spawn(|| {
             for part in lines.chunks(lines.len() / 40 + 1) {
@@ -93,7 +99,7 @@ fn a_topic_ends_as_its_file_does_whatever_is_killed() {
             }
         });
         while !producing.is_finished() || kills < 20 {
-            let mut reading = Reading::start(home, "disturbed", &kafka, "payments");
+            let mut reading = Reading::start_with(home, "disturbed", &arguments);
             match chance.below(5) {
                 0 => {
                     kafka.signal("KILL");
@@ -115,10 +121,20 @@ fn a_topic_ends_as_its_file_does_whatever_is_killed() {
             kills += 1;
         }
         producing.join().expect("every record is there");
-        let reading = Reading::start(home, "disturbed", &kafka, "payments");
+        let reading = Reading::start_with(home, "disturbed", &arguments);
         all_read(&reading, EVENTS);
         reading.end(home, "disturbed")
     });
+    // What went out in committed transactions is what the store holds, each once.
+    for (command, topic) in [("late", "out.late"), ("windows", "out.windows"), ("rejects", "out.rejects")] {
+        let mut kept: Vec<String> =
+            printed(&[command, "--store", &text(&home.join("disturbed")), "--json"]).lines().map(str::to_owned).collect();
+        let mut sent: Vec<String> = kafka.committed(topic).into_iter().map(|(_, value)| value).collect();
+        kept.sort_unstable();
+        sent.sort_unstable();
+        assert!(kept == sent, "{topic}: {} kept, {} sent, seed {seed}", kept.len(), sent.len());
+        eprintln!("{topic}: {} records, each once", sent.len());
+    }
     // The topics have other names, and nothing else.
     let named = |mut state: State| {
         state.late.iter_mut().for_each(|late| late.position.partition = String::new());

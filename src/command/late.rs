@@ -31,10 +31,10 @@ pub(crate) struct Args {
 
 /// One late event, as the contract writes it.
 #[derive(Serialize)]
-struct Line<'a> {
+pub(super) struct Line<'a> {
     source: &'a str,
     view: &'a str,
-    entity: Pairs<Json>,
+    pub(super) entity: Pairs<Json>,
     event_id: &'a str,
     event_time: String,
     outcome: &'static str,
@@ -61,7 +61,7 @@ pub(crate) fn run(args: &Args, json: bool) -> Result<(), Failure> {
     Ok(out.flush()?)
 }
 
-fn line<'a>(definitions: &'a Definitions, event: &'a LateEvent) -> Line<'a> {
+pub(super) fn line<'a>(definitions: &'a Definitions, event: &'a LateEvent) -> Line<'a> {
     let view = &definitions.views[event.view];
     let (outcome, reason) = match event.outcome {
         Outcome::PartiallyLate => ("partially_late", "some_values_final"),

@@ -1,9 +1,11 @@
 //! `floodmark rejects`: the records that were refused, with the reason and the record itself.
 
-use std::io::Write;
+use std::io::{self, Write};
 use std::path::PathBuf;
 
+use floodmark_features::definition::Definitions;
 use floodmark_features::section::Position;
+use floodmark_store::RejectedRecord;
 use serde::Serialize;
 
 use crate::failure::Failure;
@@ -23,8 +25,9 @@ pub(crate) struct Args {
     store: PathBuf,
 }
 
+/// One rejected record, as the contract writes it.
 #[derive(Serialize)]
-struct Line<'a> {
+pub(super) struct Line<'a> {
     source: &'a str,
     position: &'a Position,
     code: &'a str,
@@ -34,18 +37,33 @@ struct Line<'a> {
 
 pub(crate) fn run(args: &Args, json: bool) -> Result<(), Failure> {
     let store = open_existing(&args.store, None)?;
-    let sources = &store.definitions().sources;
+    let definitions = store.definitions();
     let mut out = stdout();
     let mut written = Ok(());
     store.rejected_records(|record| {
-        let source = sources.get(record.source as usize).map_or("", |s| s.name.as_str());
-        let (position, code, message, payload) = (&record.position, &*record.code, &*record.message, &*record.payload);
-        written = match json {
-            true => json_line(&mut out, &Line { source, position, code, message, payload }),
-            false => writeln!(out, "{source} {}#{} {code}: {message}: {payload}", position.partition, position.offset),
-        };
+        written = line(definitions, &record).write(&mut out, json);
         written.is_ok()
     })?;
     written?;
     Ok(out.flush()?)
+}
+
+pub(super) fn line<'a>(definitions: &'a Definitions, record: &'a RejectedRecord) -> Line<'a> {
+    Line {
+        source: definitions.sources.get(record.source as usize).map_or("", |s| s.name.as_str()),
+        position: &record.position,
+        code: &record.code,
+        message: &record.message,
+        payload: &record.payload,
+    }
+}
+
+impl Line<'_> {
+    fn write(&self, out: &mut impl Write, json: bool) -> io::Result<()> {
+        if json {
+            return json_line(out, self);
+        }
+        let Line { source, position, code, message, payload } = self;
+        writeln!(out, "{source} {}#{} {code}: {message}: {payload}", position.partition, position.offset)
+    }
 }

@@ -4,7 +4,7 @@ use std::io::{self, Write};
 use std::path::PathBuf;
 
 use floodmark_features::definition::Definitions;
-use floodmark_serving::score::record::{StreamScore, read};
+use floodmark_serving::score::record::{Unreadable, read};
 use floodmark_store::ScoreRecord;
 use serde::Serialize;
 
@@ -32,11 +32,11 @@ pub(crate) struct Args {
 
 /// One score, as the contract writes it.
 #[derive(Serialize)]
-struct Line<'a> {
+pub(super) struct Line<'a> {
     source: &'a str,
     event_id: String,
     event_time: Option<String>,
-    entity: Pairs<Json>,
+    pub(super) entity: Pairs<Json>,
     model: String,
     model_version: Option<u64>,
     score: Option<f64>,
@@ -72,13 +72,13 @@ pub(crate) fn run(args: &Args, json: bool) -> Result<(), Failure> {
 }
 
 fn print(definitions: &Definitions, record: &ScoreRecord, out: &mut impl Write, json: bool) -> Result<(), Failure> {
-    let line = line(definitions, record, read(definitions, record)?);
-    Ok(line.write(out, json)?)
+    Ok(line(definitions, record)?.write(out, json)?)
 }
 
-fn line<'a>(definitions: &'a Definitions, record: &ScoreRecord, scored: StreamScore) -> Line<'a> {
+pub(super) fn line<'a>(definitions: &'a Definitions, record: &ScoreRecord) -> Result<Line<'a>, Unreadable> {
+    let scored = read(definitions, record)?;
     let made = scored.outcome.as_ref().ok().copied();
-    Line {
+    Ok(Line {
         source: &definitions.sources[record.source].name,
         event_id: scored.event_id.to_string(),
         event_time: scored.event_time.map(|time| time.to_string()),
@@ -92,7 +92,7 @@ fn line<'a>(definitions: &'a Definitions, record: &ScoreRecord, scored: StreamSc
         missing: made.map(|made| made.missing),
         provisional: made.map(|made| made.provisional),
         error: scored.outcome.err().map(|error| Error { reason: error.reason, message: error.message }),
-    }
+    })
 }
 
 impl Line<'_> {

@@ -4,6 +4,7 @@
 //! are asked to stop, calls in flight have their answers, and the writer finishes with a checkpoint.
 
 mod answers;
+mod published;
 mod topics;
 mod watched;
 
@@ -14,6 +15,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use floodmark_ingest::kafka::Topic;
+use floodmark_ingest::kafka::outbox::Outbox;
 use floodmark_ingest::push::Push;
 use floodmark_ingest::replay::Input;
 use floodmark_ingest::writer;
@@ -98,6 +100,10 @@ pub(crate) struct Args {
     /// Properties of Kafka clients, a NAME=VALUE each line, by librdkafka's names: TLS, SASL, buffers.
     #[arg(long, value_name = "FILE")]
     kafka_config: Option<PathBuf>,
+    /// Sends late events, closed windows, rejected records and scores to the topics PREFIX.late, .windows, .rejects and .scores, each
+    /// exactly once (read them with isolation.level=read_committed).
+    #[arg(long, value_name = "kafka://HOST:PORT/PREFIX")]
+    publish: Option<String>,
     /// A source and a file of its events, a Kafka topic (kafka://HOST:PORT/TOPIC), or `SOURCE=push`, which is always on.
     #[arg(value_name = "SOURCE=URL", value_parser = replay::input)]
     inputs: Vec<Input>,
@@ -128,6 +134,7 @@ pub(crate) fn run(args: &Args, json: bool) -> Result<(), Failure> {
     let files: Vec<Input> = args.inputs.iter().filter(|input| is_file(input)).cloned().collect();
     known_sources(&store, &args.inputs)?;
     let topics = topics::named(&args.inputs, args.kafka_config.as_deref())?;
+    let prefix = published::prefix(args.publish.as_deref(), args.kafka_config.as_deref())?;
     let models =
         args.models.as_ref().map(|directory| load_models(&store, directory, args.onnxruntime.clone(), &args.model_versions)).transpose()?;
     let (scoring, streamed) = scoring::scoring(&store, models.as_ref(), &args.score, &files)?.unzip();
@@ -141,12 +148,17 @@ pub(crate) fn run(args: &Args, json: bool) -> Result<(), Failure> {
     let (leave, leaving) = watch::channel(false);
     let topics = Topics::start(topics, &handle)?;
     let read = topics.read.clone();
-    let answers = Answers { log: logged, streamed, refused, read, admin: args.admin, leaving, ..Answers::new(store, handle, models) };
+    let outbox = prefix.map(|prefix| published::start(prefix, &store)).transpose()?;
+    let published = outbox.as_ref().map(|outbox| outbox.shared());
+    let answers =
+        Answers { log: logged, streamed, refused, read, published, admin: args.admin, leaving, ..Answers::new(store, handle, models) };
     let written = Watched::new(writer, "the writer panicked; what was acknowledged is kept");
     let drained = runtime.block_on(serve(server, http, answers, leave, (written, topics), json));
     if let Some(log) = log {
         tell_log(log.end());
     }
+    // After the writer: what it decided last is to go out too.
+    outbox.map(Outbox::end).transpose()?;
     match drained? {
         Drained::InTime => Ok(()),
         Drained::CutShort => Err(Failure::failed("some calls were cut short: they took longer than the drain allows")),

@@ -31,9 +31,9 @@ pub(crate) struct Args {
 
 /// One closed window, as the contract writes it.
 #[derive(Serialize)]
-struct Line<'a> {
+pub(super) struct Line<'a> {
     view: &'a str,
-    entity: Pairs<Json>,
+    pub(super) entity: Pairs<Json>,
     window: String,
     start: String,
     end: String,
@@ -75,7 +75,7 @@ pub(super) fn view_named(definitions: &Definitions, name: Option<&str>) -> Resul
     }
 }
 
-fn line(definitions: &Definitions, window: ClosedWindow) -> Line<'_> {
+pub(super) fn line(definitions: &Definitions, window: ClosedWindow) -> Line<'_> {
     let view = &definitions.views[window.view];
     let name = |at: usize| view.features[at].name.clone();
     Line {

@@ -53,6 +53,7 @@ pub(crate) const WHOLE_COMMIT: u32 = u32::MAX;
 
 /// Names in the table `meta`.
 pub(crate) const META_FORMAT: &str = "format";
+pub(crate) const META_ID: &str = "id";
 pub(crate) const META_PARTITIONS: &str = "partitions";
 pub(crate) const META_DEFINITIONS: &str = "definitions";
 pub(crate) const META_CHECKPOINT: &str = "checkpoint";

@@ -10,6 +10,7 @@ mod commit;
 mod error;
 mod layout;
 mod memory;
+mod outputs;
 mod predictions;
 mod read;
 mod recovery;
@@ -33,6 +34,7 @@ use scores::Queue;
 
 pub use commit::{BatchReport, Commit, Tally};
 pub use error::{OpenError, ReadError, StoreError};
+pub use outputs::{Output, OutputKind};
 pub use predictions::{Appended, PredictionKey};
 pub use scores::{ScoreRecord, ToScore, Unscored, Waiting};
 pub use side::{RejectedRecord, SideOutputs};
@@ -61,6 +63,7 @@ impl Default for Settings {
 #[derive(Debug)]
 pub struct Store {
     directory: PathBuf,
+    id: u64,
     database: Database,
     settings: Settings,
     plan: Arc<EnginePlan>,
@@ -125,6 +128,11 @@ impl Store {
 
     pub(crate) fn view_layout(&self, view: usize) -> &Layout {
         &self.layouts[view]
+    }
+
+    /// The number that it is known by among others; it never changes.
+    pub fn id(&self) -> u64 {
+        self.id
     }
 
     /// Where it lies.

@@ -1,5 +1,6 @@
 //! Opening a store: is it ours and whole, what do the chunks stand for, and what of the log comes after.
 
+use std::hash::{BuildHasher, RandomState};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, Ordering};
@@ -17,8 +18,8 @@ use crate::checkpoint::{CheckpointNote, PartitionState};
 use crate::commit::{Commit, CommitNote, Tally};
 use crate::error::{OpenError, StoreError, engine};
 use crate::layout::{
-    CHUNKS, CLOSED, FOLDED, FORMAT, LATE, LOG, META, META_CHECKPOINT, META_DEFINITIONS, META_FORMAT, META_PARTITIONS, PROGRESS, REJECTS,
-    SCORES, STATE, TO_SCORE, WHOLE_COMMIT,
+    CHUNKS, CLOSED, FOLDED, FORMAT, LATE, LOG, META, META_CHECKPOINT, META_DEFINITIONS, META_FORMAT, META_ID, META_PARTITIONS, PROGRESS,
+    REJECTS, SCORES, STATE, TO_SCORE, WHOLE_COMMIT,
 };
 use crate::read::places;
 use crate::scores::Queue;
@@ -37,6 +38,7 @@ impl Store {
         let database = open_database(directory, settings.engine_cache)?;
         prepare(&database, directory, &definitions, text, settings.partitions)?;
         let mut store = Store::of_database(directory, database, definitions, settings)?;
+        store.id = id_of(&store.database)?;
         store.restore_checkpoint()?;
         store.restore_queue()?;
         store.replay_log()?;
@@ -61,6 +63,7 @@ impl Store {
         let times = |at: Time| (0..sources).map(|_| AtomicI64::new(at.micros())).collect();
         Ok(Store {
             directory: directory.to_owned(),
+            id: 0,
             database,
             settings,
             layouts: definitions.views.iter().map(|v| v.layout(&definitions.sources)).collect(),
@@ -293,6 +296,19 @@ fn add_new_tables(database: &Database) -> Result<(), StoreError> {
     transaction.open_table(SCORES).map_err(engine)?;
     transaction.open_table(TO_SCORE).map_err(engine)?;
     transaction.commit().map_err(engine)
+}
+
+/// The number that a store is known by; drawn when it is first opened.
+fn id_of(database: &Database) -> Result<u64, StoreError> {
+    if let Some(bytes) = meta(database, META_ID)? {
+        return Ok(restore(&bytes)?);
+    }
+    // Keys of the standard hasher are random in each process, and drawn from the system.
+    let id = RandomState::new().hash_one(std::process::id());
+    let transaction = database.begin_write().map_err(engine)?;
+    transaction.open_table(META).map_err(engine)?.insert(META_ID, snapshot(&id).as_slice()).map_err(engine)?;
+    transaction.commit().map_err(engine)?;
+    Ok(id)
 }
 
 const META_FINGERPRINTS: &str = "fingerprints";

@@ -5,28 +5,57 @@ use std::sync::Arc;
 use rdkafka::client::ClientContext;
 use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
 use rdkafka::consumer::ConsumerContext;
+use rdkafka::producer::{DeliveryResult, ProducerContext};
 use rdkafka::statistics::Statistics;
 
 use super::status::Status;
 use super::topic::Topic;
 
-/// A consumer of a topic. What the topic's properties say wins, but for what correctness rests on.
-pub(super) fn consumer(topic: &Topic) -> ClientConfig {
+/// What all clients of a topic have in common.
+fn client(topic: &Topic) -> ClientConfig {
     let mut config = ClientConfig::new();
-    config.set("bootstrap.servers", &topic.brokers).set("client.id", "floodmark").set("group.id", "floodmark");
-    // A full queue makes the fetcher sleep for a second by default; at 10 ms it reads up to four times as much.
-    config.set("fetch.queue.backoff.ms", "10").set("queued.max.messages.kbytes", "131072").set("fetch.wait.max.ms", "100");
+    config.set("bootstrap.servers", &topic.brokers).set("client.id", "floodmark");
     // A connection that was cut is tried again soon: the default of ten seconds adds as much to every outage.
     config.set("reconnect.backoff.ms", "50").set("reconnect.backoff.max.ms", "500");
-    config.set("statistics.interval.ms", "500");
+    config.set_log_level(RDKafkaLogLevel::Warning);
+    config
+}
+
+/// What the topic's properties say wins, but for what is set afterwards: what correctness rests on.
+fn with_properties(mut config: ClientConfig, topic: &Topic) -> ClientConfig {
     topic.properties.iter().for_each(|(name, value)| {
         config.set(name, value);
     });
+    config
+}
+
+/// A consumer of a topic.
+pub(super) fn consumer(topic: &Topic) -> ClientConfig {
+    let mut config = client(topic);
+    config.set("group.id", "floodmark").set("statistics.interval.ms", "500");
+    // A full queue makes the fetcher sleep for a second by default; at 10 ms it reads up to four times as much.
+    config.set("fetch.queue.backoff.ms", "10").set("queued.max.messages.kbytes", "131072").set("fetch.wait.max.ms", "100");
+    let mut config = with_properties(config, topic);
     config.set("enable.auto.commit", "false").set("enable.auto.offset.store", "false").set("isolation.level", "read_committed");
     // Where the records are gone that come next, that is said; a silent jump would lose them.
     config.set("auto.offset.reset", "error").set("enable.partition.eof", "true");
-    config.set_log_level(RDKafkaLogLevel::Warning);
     config
+}
+
+/// A producer whose transactions are one after the other under this id.
+pub(super) fn producer(topic: &Topic, id: &str) -> ClientConfig {
+    let mut config = client(topic);
+    // The same partition for a key as Java's clients choose; a transaction that nobody ends blocks its readers for half a minute.
+    config.set("linger.ms", "5").set("partitioner", "murmur2_random").set("compression.type", "lz4");
+    config.set("transaction.timeout.ms", "30000").set("message.timeout.ms", "25000");
+    let mut config = with_properties(config, topic);
+    config.set("transactional.id", id).set("enable.idempotence", "true").set("acks", "all");
+    config
+}
+
+/// Makes topics.
+pub(super) fn admin(topic: &Topic) -> ClientConfig {
+    with_properties(client(topic), topic)
 }
 
 /// What a client tells while it runs goes to the status of its topic.
@@ -47,3 +76,14 @@ impl ClientContext for Told {
 }
 
 impl ConsumerContext for Told {}
+
+impl ProducerContext for Told {
+    type DeliveryOpaque = ();
+
+    /// A transaction that a delivery failed in cannot be committed; here is why.
+    fn delivery(&self, delivered: &DeliveryResult<'_>, (): ()) {
+        if let Err((error, _)) = delivered {
+            self.0.trouble(&error.to_string());
+        }
+    }
+}

@@ -66,6 +66,12 @@ catalog! {
     KAFKA_DELAY: Gauge "floodmark_kafka_delay_seconds" ["source"]
         "From Kafka's timestamp of the oldest record of the newest batch until it could be read.";
     KAFKA_TROUBLES: Counter "floodmark_kafka_troubles_total" ["source"] "What the Kafka client complained of: a broker that is away, a connection cut.";
+    PUBLISHED: Counter "floodmark_published_total" []
+        "Late events, closed windows, rejected records and scores in Kafka transactions that were committed.";
+    PUBLISH_TRANSACTIONS: Counter "floodmark_publish_transactions_total" ["outcome"]
+        "Kafka transactions of side outputs: committed, aborted (and sent again).";
+    PUBLISH_PRODUCERS: Counter "floodmark_publish_producers_replaced_total" []
+        "Producers that were thrown away, as what became of their transaction was not known, or they were fenced.";
     STORE_VERSION: Gauge "floodmark_store_version_seconds" [] "The newest version that can be read, which is a time since the epoch; 0 before the first.";
     COMMITS: Counter "floodmark_store_commits_total" [] "Durable commits. One may hold several batches.";
     COMMIT_SECONDS: Counter "floodmark_store_commit_seconds_total" [] "Time that the disk took for durable commits.";

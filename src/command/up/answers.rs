@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use floodmark_ingest::kafka::outbox::Shared;
 use floodmark_ingest::push::Push;
 use floodmark_ingest::writer::Handle;
 use floodmark_models::registry::Registry;
@@ -19,6 +20,7 @@ use floodmark_serving::service::Features;
 use floodmark_store::Store;
 use tokio::sync::watch;
 
+use super::published;
 use super::topics::Read;
 use crate::failure::Failure;
 
@@ -40,6 +42,8 @@ pub(in crate::command) struct Answers {
     pub(super) streamed: Option<Arc<StreamScores>>,
     /// Kafka topics that are being read.
     pub(super) read: Vec<Read>,
+    /// Side outputs that are sent to Kafka.
+    pub(super) published: Option<Arc<Shared>>,
     /// Calls over gRPC that were refused for load.
     pub(super) refused: Arc<AtomicU64>,
     /// Whether models may be loaded and unloaded over the Open Inference Protocol.
@@ -52,7 +56,18 @@ impl Answers {
     /// Features and pushed events, and scores if there are models.
     pub(in crate::command) fn new(store: Arc<Store>, handle: Handle, models: Option<Arc<Registry>>) -> Answers {
         let leaving = watch::channel(false).1;
-        Answers { store, handle, models, log: None, streamed: None, read: Vec::new(), refused: Arc::default(), admin: false, leaving }
+        Answers {
+            store,
+            handle,
+            models,
+            log: None,
+            streamed: None,
+            read: Vec::new(),
+            published: None,
+            refused: Arc::default(),
+            admin: false,
+            leaving,
+        }
     }
 
     fn scores(&self) -> Option<Arc<Scores>> {
@@ -90,6 +105,7 @@ impl Answers {
         let refused = self.refused.clone();
         let mut kept = vec![Kept::new(&catalog::CALLS_REFUSED, &[], move || refused.load(Ordering::Relaxed))];
         kept.extend(self.read.iter().flat_map(Read::kept));
+        kept.extend(self.published.iter().flat_map(published::kept));
         if let Some(streamed) = &self.streamed {
             let mut count = |metric, labels: &[&str], of: fn(StreamCounts) -> u64| {
                 let streamed = streamed.clone();

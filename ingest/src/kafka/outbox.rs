@@ -1,0 +1,323 @@
+//! The outbox: late events, closed windows, rejected records and scores go out to Kafka topics, each exactly once.
+//!
+//! They are read from the store in order of their places ([`OutputKind`]) and sent in transactions. Each transaction also holds, in a
+//! compacted topic, the places where the next one begins; so after any interruption a new producer fences the old one, reads the
+//! places of the last transaction that was committed, and goes on there. What was sent and not committed, no reader sees.
+//!
+//! ```text
+//!   PREFIX.late, PREFIX.windows, PREFIX.rejects, PREFIX.scores   key: whom it is about | value: as its encoder writes it
+//!   PREFIX.progress                                              key: STORE/KIND/SOURCE | value: the next place, in decimal
+//! ```
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use floodmark_store::{Output, OutputKind, Store, StoreError};
+use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::message::Message;
+use rdkafka::{Offset, TopicPartitionList};
+
+use super::client::{Told, admin, consumer};
+use super::status::Status;
+use super::topic::Topic;
+use super::transactions::{Broken, Transactions};
+
+/// Outputs of one kind and source in a transaction, about.
+const MOST: usize = 5_000;
+/// How long to wait where there is nothing to send: with the transaction itself, how old an output is when readers see it.
+const WAIT: Duration = Duration::from_millis(50);
+/// How long to wait before a broker is tried again.
+const RETRY: Duration = Duration::from_millis(500);
+/// How long a broker may take for a question.
+const ANSWER: Duration = Duration::from_secs(10);
+/// When told to end, so long is tried to send what is left; the rest is sent after the next start.
+const LAST_TRY: Duration = Duration::from_secs(10);
+
+/// Writes the key and the value of an output.
+pub type Encoder = Box<dyn Fn(&Output) -> (Vec<u8>, Vec<u8>) + Send>;
+
+/// Why nothing is sent any more.
+#[derive(Debug, thiserror::Error)]
+pub enum OutboxError {
+    /// The properties make no client.
+    #[error("the Kafka client cannot be made: {0}")]
+    Client(KafkaError),
+    /// The places cannot be read, so they would be sent twice.
+    #[error("the topic of progress holds what is no place: it is for floodmark alone. topic={topic} key={key}")]
+    Progress {
+        /// Its name.
+        topic: String,
+        /// Of the record.
+        key: String,
+    },
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// A running outbox.
+pub struct Outbox {
+    shared: Arc<Shared>,
+    thread: JoinHandle<Result<(), OutboxError>>,
+}
+
+/// What its thread tells.
+#[derive(Debug, Default)]
+pub struct Shared {
+    ending: AtomicBool,
+    sent: AtomicU64,
+    commits: AtomicU64,
+    aborts: AtomicU64,
+    rebuilds: AtomicU64,
+    status: Arc<Status>,
+}
+
+impl Shared {
+    /// Outputs in transactions that were committed.
+    pub fn sent(&self) -> u64 {
+        self.sent.load(Ordering::Relaxed)
+    }
+
+    /// Transactions that were committed.
+    pub fn commits(&self) -> u64 {
+        self.commits.load(Ordering::Relaxed)
+    }
+
+    /// Transactions that were aborted, and sent again.
+    pub fn aborts(&self) -> u64 {
+        self.aborts.load(Ordering::Relaxed)
+    }
+
+    /// Producers that were thrown away for another one.
+    pub fn rebuilds(&self) -> u64 {
+        self.rebuilds.load(Ordering::Relaxed)
+    }
+}
+
+impl Outbox {
+    /// Starts sending the side outputs of a store to the topics that begin with the topic's name.
+    pub fn start(topic: Topic, store: Arc<Store>, encode: Encoder) -> Result<Outbox, OutboxError> {
+        let shared = Arc::new(Shared::default());
+        // A property that is wrong is told now, not when a broker answers.
+        let _: AdminClient<Told> = admin(&topic).create_with_context(Told(shared.status.clone())).map_err(OutboxError::Client)?;
+        let sender = Sender { topic, store, encode, shared: shared.clone(), next: BTreeMap::new() };
+        Ok(Outbox { shared, thread: std::thread::spawn(move || sender.run()) })
+    }
+
+    /// What it has done so far.
+    pub fn shared(&self) -> Arc<Shared> {
+        self.shared.clone()
+    }
+
+    /// Sends what is left, once nothing more comes, and ends.
+    pub fn end(self) -> Result<(), OutboxError> {
+        self.shared.ending.store(true, Ordering::Release);
+        self.thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    }
+}
+
+/// What the sending thread holds.
+struct Sender {
+    topic: Topic,
+    store: Arc<Store>,
+    encode: Encoder,
+    shared: Arc<Shared>,
+    /// For each kind and source, the place where the next transaction begins.
+    next: BTreeMap<(OutputKind, usize), u64>,
+}
+
+/// Outputs of one kind and source, and the place after them.
+type Part = ((OutputKind, usize), Vec<Output>, u64);
+
+impl Sender {
+    fn run(mut self) -> Result<(), OutboxError> {
+        let mut ending: Option<Instant> = None;
+        let mut over = |shared: &Shared| {
+            let told = shared.ending.load(Ordering::Acquire);
+            told && ending.get_or_insert_with(Instant::now).elapsed() > LAST_TRY
+        };
+        while !over(&self.shared) {
+            let transactions = match self.prepare()? {
+                Some(transactions) => transactions,
+                None => {
+                    std::thread::sleep(RETRY);
+                    continue;
+                }
+            };
+            while !over(&self.shared) {
+                // Asked before the outputs are read: what comes before that question is among them.
+                let last = self.shared.ending.load(Ordering::Acquire);
+                let parts = self.parts()?;
+                if parts.is_empty() {
+                    if last {
+                        return Ok(());
+                    }
+                    std::thread::sleep(WAIT);
+                    continue;
+                }
+                match self.send(&transactions, &parts) {
+                    Ok(()) => self.sent(parts),
+                    Err(Broken::Abort(error)) => {
+                        self.shared.status.trouble(&error.to_string());
+                        self.shared.aborts.fetch_add(1, Ordering::Relaxed);
+                        if transactions.abort().is_err() {
+                            break;
+                        }
+                        std::thread::sleep(WAIT);
+                    }
+                    Err(Broken::Rebuild(error)) => {
+                        self.shared.status.trouble(&error.to_string());
+                        break;
+                    }
+                }
+            }
+            self.shared.rebuilds.fetch_add(1, Ordering::Relaxed);
+        }
+        Ok(())
+    }
+
+    /// A producer, and the places that the last one had committed; `None` if the brokers do not answer.
+    fn prepare(&mut self) -> Result<Option<Transactions>, OutboxError> {
+        let trouble = |error: KafkaError| self.shared.status.trouble(&error.to_string());
+        if let Err(error) = make_topics(&self.topic, &self.shared.status) {
+            trouble(error);
+            return Ok(None);
+        }
+        let id = format!("floodmark.{}.{:016x}", self.topic.name, self.store.id());
+        // In this order: only after the old producer is fenced do the places stand still.
+        let transactions = match Transactions::start(&self.topic, &id, &self.shared.status) {
+            Ok(transactions) => transactions,
+            Err(error) => {
+                trouble(error);
+                return Ok(None);
+            }
+        };
+        match self.read_places()? {
+            Ok(next) => self.next = next,
+            Err(error) => {
+                self.shared.status.trouble(&error.to_string());
+                return Ok(None);
+            }
+        }
+        Ok(Some(transactions))
+    }
+
+    fn parts(&self) -> Result<Vec<Part>, StoreError> {
+        let mut parts = Vec::new();
+        for source in 0..self.store.definitions().sources.len() {
+            for kind in OutputKind::ALL {
+                let from = self.next.get(&(kind, source)).copied().unwrap_or(0);
+                let found = self.store.outputs_from(kind, source, from, MOST)?;
+                if let Some((last, _)) = found.last() {
+                    let next = last + 1;
+                    parts.push(((kind, source), found.into_iter().map(|(_, output)| output).collect(), next));
+                }
+            }
+        }
+        Ok(parts)
+    }
+
+    fn send(&self, transactions: &Transactions, parts: &[Part]) -> Result<(), Broken> {
+        transactions.begin()?;
+        for ((kind, source), outputs, next) in parts {
+            let topic = format!("{}.{}", self.topic.name, suffix(*kind));
+            for output in outputs {
+                let (key, value) = (self.encode)(output);
+                transactions.send(&topic, &key, &value)?;
+            }
+            transactions.send(&self.progress_topic(), self.progress_key(*kind, *source).as_bytes(), next.to_string().as_bytes())?;
+        }
+        transactions.commit()
+    }
+
+    fn sent(&mut self, parts: Vec<Part>) {
+        self.shared.commits.fetch_add(1, Ordering::Relaxed);
+        for (of, outputs, next) in parts {
+            self.shared.sent.fetch_add(outputs.len() as u64, Ordering::Relaxed);
+            self.next.insert(of, next);
+        }
+    }
+
+    fn progress_topic(&self) -> String {
+        format!("{}.progress", self.topic.name)
+    }
+
+    fn progress_key(&self, kind: OutputKind, source: usize) -> String {
+        let source = &self.store.definitions().sources[source].name;
+        format!("{:016x}/{}/{source}", self.store.id(), suffix(kind))
+    }
+
+    /// The places of the last committed transaction, from the first record of the topic to its end.
+    fn read_places(&self) -> Result<Result<BTreeMap<(OutputKind, usize), u64>, KafkaError>, OutboxError> {
+        let topic = self.progress_topic();
+        let keys: BTreeMap<String, (OutputKind, usize)> = OutputKind::ALL
+            .iter()
+            .flat_map(|kind| (0..self.store.definitions().sources.len()).map(|source| (*kind, source)))
+            .map(|(kind, source)| (self.progress_key(kind, source), (kind, source)))
+            .collect();
+        let mut list = TopicPartitionList::new();
+        let added = list.add_partition_offset(&topic, 0, Offset::Beginning);
+        let assigned = added.and_then(|()| {
+            let client: BaseConsumer<Told> = consumer(&self.topic).create_with_context(Told(self.shared.status.clone()))?;
+            client.assign(&list).map(|()| client)
+        });
+        let client = match assigned {
+            Ok(client) => client,
+            Err(error) => return Ok(Err(error)),
+        };
+        let mut next = BTreeMap::new();
+        let began = Instant::now();
+        loop {
+            match client.poll(ANSWER) {
+                Some(Ok(record)) => {
+                    let key = String::from_utf8_lossy(record.key().unwrap_or_default());
+                    let Some(of) = keys.get(key.as_ref()) else { continue };
+                    let place = record.payload().and_then(|place| std::str::from_utf8(place).ok()?.parse().ok());
+                    let place: u64 = place.ok_or_else(|| OutboxError::Progress { topic: topic.clone(), key: key.into_owned() })?;
+                    next.insert(*of, place);
+                }
+                Some(Err(KafkaError::PartitionEOF(_))) => return Ok(Ok(next)),
+                Some(Err(error)) if began.elapsed() > ANSWER => return Ok(Err(error)),
+                None if began.elapsed() > ANSWER => {
+                    return Ok(Err(KafkaError::MessageConsumption(RDKafkaErrorCode::OperationTimedOut)));
+                }
+                Some(Err(_)) | None => {}
+            }
+        }
+    }
+}
+
+/// What the name of a kind's topic ends with.
+fn suffix(kind: OutputKind) -> &'static str {
+    match kind {
+        OutputKind::Late => "late",
+        OutputKind::Closed => "windows",
+        OutputKind::Rejected => "rejects",
+        OutputKind::Score => "scores",
+    }
+}
+
+/// Makes the topics that are not there; those that are stay as they are.
+fn make_topics(topic: &Topic, status: &Arc<Status>) -> Result<(), KafkaError> {
+    let admin: AdminClient<Told> = admin(topic).create_with_context(Told(status.clone()))?;
+    let names: Vec<String> = OutputKind::ALL.iter().map(|kind| format!("{}.{}", topic.name, suffix(*kind))).collect();
+    let progress = format!("{}.progress", topic.name);
+    // -1: as many partitions and replicas as the brokers think right.
+    let mut topics: Vec<NewTopic<'_>> = names.iter().map(|name| NewTopic::new(name, -1, TopicReplication::Fixed(-1))).collect();
+    topics.push(NewTopic::new(&progress, 1, TopicReplication::Fixed(-1)).set("cleanup.policy", "compact"));
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build();
+    let runtime = runtime.map_err(|error| KafkaError::ClientCreation(error.to_string()))?;
+    let options = AdminOptions::new().request_timeout(Some(ANSWER)).operation_timeout(Some(ANSWER));
+    for made in runtime.block_on(admin.create_topics(&topics, &options))? {
+        match made {
+            Ok(_) | Err((_, RDKafkaErrorCode::TopicAlreadyExists)) => {}
+            Err((_, code)) => return Err(KafkaError::AdminOp(code)),
+        }
+    }
+    Ok(())
+}
