@@ -1,7 +1,7 @@
 # The few doors to the build, the same for people and for CI.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check bench handbook
+.PHONY: help headers setup services demo test check bench handbook
 
 help: ## Lists what there is.
 	@sed -n 's/^\([a-z]*\):.*## /\1	/p' $(MAKEFILE_LIST)
@@ -9,19 +9,25 @@ help: ## Lists what there is.
 setup: ## Fetches ONNX Runtime, once, for what scores with models.
 	@.ci/setup
 
-demo: ## The whole story on one machine, in a minute: events in, features and scores out, a recount that must agree.
+headers: ## Sees to it that there is what librdkafka is built with.
+	@.ci/headers
+
+services: ## Fetches Apache Kafka and Redis, once, for the tests; `.ci/services up DIR` starts them for you (needs Java and Maven).
+	@.ci/services fetch
+
+demo: headers ## The whole story on one machine, in a minute: events in, features and scores out, a recount that must agree.
 	-@.ci/setup
 	cargo run --quiet --profile fast --bin floodmark -- demo
 
-test: setup ## Every test of the house.
-	REQUIRE_ORT=1 cargo test --quiet --workspace
+test: headers setup services ## Every test of the house.
+	REQUIRE_ORT=1 REQUIRE_SERVICES=1 cargo test --quiet --workspace
 
 check: ## Before each commit: form, lints, and the house's rules about itself.
 	cargo fmt --all --check
 	cargo clippy --quiet --workspace --all-targets -- -D warnings
 	cargo test --quiet --test floodmark tidy
 
-bench: setup ## What speed costs; the figures are in docs/performance.md.
+bench: headers setup services ## What speed costs; the figures are in docs/performance.md.
 	cargo bench --workspace
 
 handbook: ## The Fraud Detection Handbook's baseline from raw transactions (FLOODMARK_DATA); needs Python 3.11 or newer.
