@@ -6,6 +6,10 @@ use std::net::TcpStream;
 use std::path::Path;
 use std::time::Duration;
 
+use floodmark_proto::v1;
+use floodmark_proto::v1::push_service_client::PushServiceClient;
+use floodmark_proto::v1::value::Kind;
+
 use crate::crash::{Chance, DEFINITIONS, EVENTS, State, assert_same, state, write_payments};
 use crate::harness::real::{printed, text};
 use crate::harness::services::{Kafka, Record, until};
@@ -236,4 +240,41 @@ fn an_idle_partition_holds_nothing_back_and_one_that_returns_drags_nothing_back(
     until("the second to hold it", || (watermark() - watermark_of(1_990)).abs() < 20.0);
     reading.running.terminate();
     assert!(reading.running.ended());
+}
+
+#[test]
+fn pushed_events_of_a_source_with_a_topic_are_in_the_topic_when_they_are_acknowledged() {
+    let Some(kafka) = Kafka::shared() else { return };
+    let home = home();
+    let home = home.path();
+    kafka.make_topic("pushed", 2);
+    let reading = Reading::start(home, "state", &kafka, "pushed");
+    let value = |kind| v1::Value { kind: Some(kind) };
+    let row = |id: i64, amount: Kind| {
+        let at = Kind::TimestampMicros(1_700_000_000_000_000 + id);
+        v1::EventRow {
+            values: [Kind::Int64Value(id), at, Kind::Int64Value(3), Kind::StringValue("s".to_owned()), amount].map(value).to_vec(),
+        }
+    };
+    let request = v1::PushRequest {
+        source: "payments".to_owned(),
+        partition: "till-1".to_owned(),
+        columns: ["id", "at", "card", "shop", "amount"].map(str::to_owned).to_vec(),
+        rows: vec![row(1, Kind::DoubleValue(1.5)), row(2, Kind::StringValue("much".to_owned())), row(1, Kind::DoubleValue(1.5))],
+        batch_id: 7,
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    let ack = runtime.block_on(async {
+        let mut client = PushServiceClient::connect(reading.running.address.clone()).await.expect("a connection");
+        let mut acks = client.push(tokio_stream::iter([request])).await.expect("a stream").into_inner();
+        acks.message().await.expect("an answer").expect("an acknowledgement")
+    });
+    // With its connection, which would else have to answer the server's goodbye.
+    drop(runtime);
+    assert_eq!((ack.batch_id, ack.appended, ack.accepted, ack.rejected), (7, 3, 0, 0));
+    assert_eq!(kafka.committed("pushed").len(), 3, "the broker has them");
+    all_read(&reading, 3);
+    let state = reading.end(home, "state");
+    assert_eq!((state.tally.accepted, state.tally.rejected, state.tally.duplicates), (1, 1, 1));
+    assert_eq!(state.rejected[0].code, "wrong_type");
 }

@@ -2,8 +2,10 @@
 //!
 //! The store's commit is the only one: records, their outcomes and the position after them become durable as one, so nothing is
 //! read twice or passed over, whatever is killed in between. Consumer groups and their offsets have no part in it. Reading order:
-//! [`Topic`] (what is read, from where), [`consume`] (the loop), [`status`] (how far it has come), [`outbox`] (the other way: side outputs to topics).
+//! [`Topic`] (what is read, from where), [`consume`] (the loop), [`status`] (how far it has come), [`outbox`] (the other way: side outputs to topics), [`append`] (pushed
+//! events to the topic that they are read from).
 
+pub mod append;
 mod client;
 pub mod consume;
 pub mod outbox;

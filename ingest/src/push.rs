@@ -1,7 +1,10 @@
 //! The push API: producers send batches of events over gRPC, and get an acknowledgement for each once it is durable and readable.
 //!
+//! Events of a source that is read from a Kafka topic go to that topic, and are acknowledged once the broker has them.
+//!
 //! A producer may have a bounded number of batches on their way; beyond that it waits, and so does its connection.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,12 +14,16 @@ use floodmark_features::value::{Type, ValueRef};
 use floodmark_proto::v1;
 use floodmark_proto::v1::push_service_server::{PushService, PushServiceServer};
 use floodmark_store::BatchReport;
+use rdkafka::error::KafkaError;
 use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinHandle;
 use tokio_stream::StreamExt;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 
 use crate::columns::RowBuilder;
+use crate::kafka::append::Appender;
+use crate::payload::payload_of_values;
 use crate::router::Router;
 use crate::source::SourceBatch;
 use crate::writer::{Handle, Submitted};
@@ -32,7 +39,12 @@ pub const MAX_ROWS: usize = 65_536;
 #[derive(Clone)]
 pub struct Push {
     writer: Handle,
+    /// The topics of the sources that have one.
+    topics: Topics,
 }
+
+/// For each source that is read from a topic, who appends to it.
+pub type Topics = Arc<HashMap<usize, Arc<Appender>>>;
 
 impl Push {
     /// As health and reflection call it.
@@ -40,7 +52,12 @@ impl Push {
 
     /// A service that hands events to a writer.
     pub fn new(writer: Handle) -> Push {
-        Push { writer }
+        Push { writer, topics: Topics::default() }
+    }
+
+    /// The same, with sources that are read from topics.
+    pub fn with_topics(self, topics: Topics) -> Push {
+        Push { topics, ..self }
     }
 
     /// With a bound on the size of a message.
@@ -50,7 +67,14 @@ impl Push {
 }
 
 /// The acknowledgement to come of one batch.
-type Pending = Result<(u64, oneshot::Receiver<(BatchReport, u64)>), Status>;
+type Pending = Result<(u64, Underway), Status>;
+
+/// Where a batch is on its way to.
+enum Underway {
+    Store(oneshot::Receiver<(BatchReport, u64)>),
+    /// To a topic, with the number of its events.
+    Topic(JoinHandle<Result<(), KafkaError>>, u64),
+}
 
 #[tonic::async_trait]
 impl PushService for Push {
@@ -58,16 +82,22 @@ impl PushService for Push {
 
     async fn push(&self, request: Request<Streaming<v1::PushRequest>>) -> Result<Response<Self::PushStream>, Status> {
         let (pending, acknowledged) = mpsc::channel::<Pending>(IN_FLIGHT);
-        let writer = self.writer.clone();
-        tokio::spawn(async move { read_all(writer, request.into_inner(), pending).await });
+        let (writer, topics) = (self.writer.clone(), self.topics.clone());
+        tokio::spawn(async move { read_all(writer, topics, request.into_inner(), pending).await });
         let acks = ReceiverStream::new(acknowledged).then(acknowledge);
         Ok(Response::new(Box::pin(acks)))
     }
 }
 
 async fn acknowledge(pending: Pending) -> Result<v1::PushAck, Status> {
-    let (batch_id, report) = pending?;
-    let (report, from) = report.await.map_err(|_| stopped())?;
+    let (batch_id, underway) = pending?;
+    let (report, from) = match underway {
+        Underway::Store(report) => report.await.map_err(|_| stopped())?,
+        Underway::Topic(appending, events) => {
+            appending.await.map_err(|_| stopped())?.map_err(|error| not_appended(&error))?;
+            return Ok(v1::PushAck { batch_id, appended: events, ..v1::PushAck::default() });
+        }
+    };
     let tally = report.tally;
     let rejections = report.rejects.iter().map(|reject| v1::Rejected {
         index: u32::try_from(reject.position.offset.saturating_sub(from)).unwrap_or(u32::MAX),
@@ -83,7 +113,14 @@ async fn acknowledge(pending: Pending) -> Result<v1::PushAck, Status> {
         rejected: tally.rejected,
         duplicates: tally.duplicates,
         rejections: rejections.collect(),
+        appended: 0,
     })
+}
+
+fn not_appended(error: &KafkaError) -> Status {
+    Status::unavailable(format!(
+        "the broker did not confirm every event of the batch: send it again, those it has are duplicates. reason={error}"
+    ))
 }
 
 fn stopped() -> Status {
@@ -91,7 +128,7 @@ fn stopped() -> Status {
 }
 
 /// Reads a producer's messages until it ends, fails, or the server stops taking events.
-async fn read_all(writer: Handle, mut requests: Streaming<v1::PushRequest>, pending: mpsc::Sender<Pending>) {
+async fn read_all(writer: Handle, topics: Topics, mut requests: Streaming<v1::PushRequest>, pending: mpsc::Sender<Pending>) {
     let mut producer = Producer::default();
     let mut stopping = writer.stopping();
     loop {
@@ -101,7 +138,7 @@ async fn read_all(writer: Handle, mut requests: Streaming<v1::PushRequest>, pend
         };
         let Some(request) = request else { return };
         let taken = match request {
-            Ok(request) => take(&writer, &mut producer, request).await,
+            Ok(request) => take(&writer, &topics, &mut producer, request).await,
             Err(status) => Err(status),
         };
         let failed = taken.is_err();
@@ -122,12 +159,18 @@ struct Producer {
     required: Vec<usize>,
 }
 
-async fn take(writer: &Handle, producer: &mut Producer, request: v1::PushRequest) -> Pending {
+async fn take(writer: &Handle, topics: &Topics, producer: &mut Producer, request: v1::PushRequest) -> Pending {
     let definitions = writer.store().definitions().clone();
     producer.listen(writer, &definitions, &request)?;
     let source = producer.source.ok_or_else(|| Status::invalid_argument("the first message must name a source"))?;
     if request.rows.len() > MAX_ROWS {
         return Err(Status::invalid_argument(format!("too many events in one batch. events={} most={MAX_ROWS}", request.rows.len())));
+    }
+    if let Some(topic) = topics.get(&source) {
+        let (topic, key, events) = (topic.clone(), producer.partition.clone(), request.rows.len() as u64);
+        let records = producer.records(&definitions, source, &request);
+        let appending = tokio::spawn(async move { topic.append(&key, &records).await });
+        return Ok((request.batch_id, Underway::Topic(appending, events)));
     }
     let mut batch = producer.batch(&definitions, source, &request);
     let (tell, report) = oneshot::channel();
@@ -137,7 +180,7 @@ async fn take(writer: &Handle, producer: &mut Producer, request: v1::PushRequest
     });
     loop {
         match writer.submit(source, &producer.partition, batch, done) {
-            Submitted::Taken => return Ok((request.batch_id, report)),
+            Submitted::Taken => return Ok((request.batch_id, Underway::Store(report))),
             Submitted::Stopped => return Err(stopped()),
             Submitted::Full(back, again) => (batch, done) = (back, again),
         }
@@ -171,6 +214,17 @@ impl Producer {
             return Err(Status::invalid_argument("the first message with events must name the columns"));
         }
         Ok(())
+    }
+
+    /// The rows as records of a topic, one JSON object each: whoever reads it judges them.
+    fn records(&self, definitions: &Definitions, source: usize, request: &v1::PushRequest) -> Vec<String> {
+        let columns = || self.places.iter().zip(&definitions.sources[source].schema.columns);
+        let record = |event: &v1::EventRow| {
+            let value =
+                |place: &Option<usize>, kind| place.and_then(|at| event.values.get(at)).map_or(ValueRef::Null, |v| value_ref(v, kind));
+            payload_of_values(columns().map(|(place, column)| (column.name.as_str(), value(place, column.kind))))
+        };
+        request.rows.iter().map(record).collect()
     }
 
     /// The rows, typed by the source; those that do not fit are rejected one by one.

@@ -53,6 +53,15 @@ pub(super) fn producer(topic: &Topic, id: &str) -> ClientConfig {
     config
 }
 
+/// A producer of single records, each there once and in order however often it has to be sent.
+pub(super) fn appender(topic: &Topic) -> ClientConfig {
+    let mut config = client(topic);
+    config.set("linger.ms", "2").set("partitioner", "murmur2_random").set("compression.type", "lz4").set("message.timeout.ms", "30000");
+    let mut config = with_properties(config, topic);
+    config.set("enable.idempotence", "true").set("acks", "all");
+    config
+}
+
 /// Makes topics.
 pub(super) fn admin(topic: &Topic) -> ClientConfig {
     with_properties(client(topic), topic)

@@ -20,8 +20,8 @@ use floodmark_serving::service::Features;
 use floodmark_store::Store;
 use tokio::sync::watch;
 
-use super::published;
 use super::topics::Read;
+use super::{published, topics};
 use crate::failure::Failure;
 
 /// A request for features may have so many bytes.
@@ -78,7 +78,7 @@ impl Answers {
     /// What one gRPC thread answers.
     pub(in crate::command) fn calls(&self) -> Calls {
         let scores = self.scores();
-        let push = Push::new(self.handle.clone()).into_service(MAX_PUSH);
+        let push = Push::new(self.handle.clone()).with_topics(topics::appenders(&self.read)).into_service(MAX_PUSH);
         let predictions = Predictions::new(self.store.clone(), self.log.clone()).into_service();
         let calls = Features::new(self.store.clone()).into_calls(MAX_REQUEST);
         let calls = calls.map_routes(|routes| routes.add_service(push).add_service(predictions));

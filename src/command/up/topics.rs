@@ -4,9 +4,11 @@ use std::future::Future;
 use std::path::Path;
 use std::sync::Arc;
 
+use floodmark_ingest::kafka::append::Appender;
 use floodmark_ingest::kafka::consume::{self, ConsumeError};
 use floodmark_ingest::kafka::status::Status;
 use floodmark_ingest::kafka::{Topic, read_properties};
+use floodmark_ingest::push;
 use floodmark_ingest::replay::Input;
 use floodmark_ingest::writer::Handle;
 use floodmark_serving::metrics::{Kept, catalog};
@@ -21,6 +23,8 @@ pub(super) struct Read {
     source: String,
     topic: Topic,
     status: Arc<Status>,
+    /// Position in the definitions' sources, and who appends to the topic.
+    appender: (usize, Arc<Appender>),
 }
 
 /// All topics that are being read.
@@ -45,13 +49,14 @@ impl Topics {
     pub(super) fn start(named: Vec<(String, Topic)>, handle: &Handle) -> Result<Topics, Failure> {
         let mut topics = Topics { read: Vec::new(), threads: Vec::new() };
         for (source, topic) in named {
-            let feed = handle.feed(source_named(handle.store().definitions(), &source)?);
-            let (status, thread) = consume::spawn(topic.clone(), feed).map_err(|error| match error {
+            let position = source_named(handle.store().definitions(), &source)?;
+            let (status, thread) = consume::spawn(topic.clone(), handle.feed(position)).map_err(|error| match error {
                 ConsumeError::Client(_) => Failure::usage(format!("{error}: see --kafka-config")),
                 _ => Failure::from(error),
             })?;
+            let appender = (position, Arc::new(Appender::new(&topic, status.clone())?));
             topics.threads.push(Watched::new(thread, "whoever read a topic panicked; what was committed is kept"));
-            topics.read.push(Read { source, topic, status });
+            topics.read.push(Read { source, topic, status, appender });
         }
         Ok(topics)
     }
@@ -73,6 +78,11 @@ impl Topics {
         }
         Ok(())
     }
+}
+
+/// For each source that is read from a topic, where pushed events go; the first topic where it has several.
+pub(super) fn appenders(read: &[Read]) -> push::Topics {
+    Arc::new(read.iter().rev().map(|read| read.appender.clone()).collect())
 }
 
 impl Read {
