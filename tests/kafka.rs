@@ -97,9 +97,9 @@ fn a_topic_ends_as_its_file_does_whatever_is_killed() {
     let arguments = [url.as_str(), "--publish", &publish];
     let disturbed = std::thread::scope(|scope| {
         let producing = scope.spawn(|| {
-            for part in lines.chunks(lines.len() / 40 + 1) {
+            for part in lines.chunks(lines.len() / 80 + 1) {
                 kafka.produce("payments", records(part, |_| 0));
-                std::thread::sleep(Duration::from_millis(100));
+                std::thread::sleep(Duration::from_millis(400));
             }
         });
         while !producing.is_finished() || kills < 20 {
@@ -119,7 +119,8 @@ fn a_topic_ends_as_its_file_does_whatever_is_killed() {
                 }
                 _ => {}
             }
-            std::thread::sleep(Duration::from_millis(chance.below(600)));
+            // Long enough for some to have sent something.
+            std::thread::sleep(Duration::from_millis(chance.below(3_000)));
             reading.running.child.kill().expect("a kill");
             reading.running.child.wait().expect("an end");
             kills += 1;
