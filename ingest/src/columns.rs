@@ -80,5 +80,13 @@ impl Layout {
     }
 }
 
+/// The position of the column of that name; records tend to keep the order of the schema, so the one after the last is tried first.
+pub(crate) fn position_of(columns: &[Column], name: &str, guess: usize) -> Option<usize> {
+    if columns.get(guess).is_some_and(|column| column.name == name) {
+        return Some(guess);
+    }
+    columns.iter().position(|column| column.name == name)
+}
+
 #[cfg(test)]
 mod tests;

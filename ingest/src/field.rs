@@ -22,6 +22,8 @@ pub(crate) enum Raw<'a> {
     Huge(u64),
     Float(f64),
     Str(Cow<'a, str>),
+    /// An instant, where the format has such; `None` is one beyond what a [`Time`] can say.
+    Time(Option<Time>),
     /// A list or an object: no column holds one.
     Nested(&'static str),
 }
@@ -60,6 +62,7 @@ impl<'a> Raw<'a> {
             (Raw::Float(x), Type::Int64) if x.abs() >= EXACT => return Err(out_of_range(column)),
             (Raw::Str(s), Type::String) => ValueRef::Str(s),
             (Raw::Str(s), Type::Timestamp) => ValueRef::Time(Time::parse(s).ok_or_else(|| wrong_type(column, s))?),
+            (Raw::Time(at), Type::Timestamp) => ValueRef::Time(at.ok_or_else(|| out_of_range(column))?),
             (raw, _) => return Err(wrong_type(column, &raw.to_string())),
         })
     }
@@ -122,6 +125,8 @@ impl fmt::Display for Raw<'_> {
             Raw::Huge(u) => write!(f, "{u}"),
             Raw::Float(x) => write!(f, "{x}"),
             Raw::Str(s) => write!(f, "{s:?}"),
+            Raw::Time(Some(at)) => write!(f, "{at}"),
+            Raw::Time(None) => f.write_str("an instant beyond the calendar"),
             Raw::Nested(what) => f.write_str(what),
         }
     }

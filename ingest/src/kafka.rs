@@ -13,4 +13,4 @@ pub mod status;
 mod topic;
 mod transactions;
 
-pub use topic::{Lost, Topic, TopicError, read_properties};
+pub use topic::{Format, Lost, Schema, Topic, TopicError, read_properties};

@@ -49,6 +49,19 @@ pub(crate) fn lossy(bytes: &[u8]) -> String {
     String::from_utf8_lossy(&bytes[..bytes.len().min(MAX_PAYLOAD_BYTES + 1)]).into_owned()
 }
 
+/// The beginning of some bytes: as text where they are text, else in hexadecimal digits.
+pub(crate) fn text_or_hex(bytes: &[u8]) -> String {
+    if let Ok(text) = std::str::from_utf8(bytes) {
+        // A character more than fits, so that the cut will show.
+        return text[..text.floor_char_boundary(MAX_PAYLOAD_BYTES + 4)].to_owned();
+    }
+    bytes.iter().take(MAX_PAYLOAD_BYTES / 2 + 1).fold(String::from("0x"), |mut out, byte| {
+        // Writing to a String does not fail.
+        let _ = write!(out, "{byte:02x}");
+        out
+    })
+}
+
 /// The value of a column of one of the types that a [`crate::source::SourceBatch`] has; `None` for another type.
 pub fn value_at(column: &dyn Array, row: usize) -> Option<ValueRef<'_>> {
     if column.is_null(row) {
@@ -80,7 +93,7 @@ fn object<'a, V>(fields: impl IntoIterator<Item = (&'a str, V)>, mut write_field
     out
 }
 
-fn write_value(value: ValueRef<'_>, out: &mut String) {
+pub(crate) fn write_value(value: ValueRef<'_>, out: &mut String) {
     // Writing to a String does not fail.
     let _ = match value {
         ValueRef::Null => out.write_str("null"),
@@ -111,7 +124,7 @@ fn write_other(column: &dyn Array, row: usize, out: &mut String) {
     }
 }
 
-fn write_text(text: &str, out: &mut String) {
+pub(crate) fn write_text(text: &str, out: &mut String) {
     out.push_str(&serde_json::Value::from(text).to_string());
 }
 

@@ -35,6 +35,25 @@ pub enum RejectReason {
     },
     /// The line is JSON, but not one object.
     NotAnObject,
+    /// The bytes are not Avro of the schema that they were written with.
+    MalformedAvro {
+        /// Where the reading ended.
+        detail: &'static str,
+    },
+    /// The bytes are not a message of protobuf.
+    MalformedProtobuf {
+        /// What the decoder said.
+        detail: String,
+    },
+    /// The record should begin with the id of its schema, and does not.
+    NotFramed,
+    /// The schema that the record was written with is not known, or is none that can be read.
+    UnknownSchema {
+        /// Its id in the registry.
+        id: u32,
+        /// What is the matter with it.
+        detail: String,
+    },
     /// The bytes are not UTF-8.
     InvalidUtf8,
     /// The record is longer than a reader will hold in memory.
@@ -105,6 +124,10 @@ impl RejectReason {
         match self {
             RejectReason::MalformedJson { .. } => "malformed_json",
             RejectReason::NotAnObject => "not_an_object",
+            RejectReason::MalformedAvro { .. } => "malformed_avro",
+            RejectReason::MalformedProtobuf { .. } => "malformed_protobuf",
+            RejectReason::NotFramed => "not_framed",
+            RejectReason::UnknownSchema { .. } => "unknown_schema",
             RejectReason::InvalidUtf8 => "invalid_utf8",
             RejectReason::TooLong { .. } => "too_long",
             RejectReason::Tombstone => "tombstone",
@@ -125,6 +148,10 @@ impl fmt::Display for RejectReason {
         match self {
             RejectReason::MalformedJson { detail } => write!(f, "record is not valid JSON. detail={detail}"),
             RejectReason::NotAnObject => f.write_str("record is not one JSON object"),
+            RejectReason::MalformedAvro { detail } => write!(f, "record is not Avro of its schema. detail={detail}"),
+            RejectReason::MalformedProtobuf { detail } => write!(f, "record is not a protobuf message. detail={detail}"),
+            RejectReason::NotFramed => f.write_str("record does not begin with the id of its schema"),
+            RejectReason::UnknownSchema { id, detail } => write!(f, "schema of the record is not known. id={id} detail={detail}"),
             RejectReason::InvalidUtf8 => f.write_str("record is not UTF-8"),
             RejectReason::TooLong { limit } => write!(f, "record is too long. limit_bytes={limit}"),
             RejectReason::Tombstone => f.write_str("record has no value, so it is no event"),

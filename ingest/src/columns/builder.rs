@@ -65,10 +65,22 @@ impl RowBuilder {
 
     /// Takes the text of a JSON object, as [`RowBuilder::push_json`] does. `false` if it was rejected.
     pub fn push_json_text(&mut self, offset: u64, text: &str) -> bool {
-        let parsed = json_row::parse(text, &self.layout.columns);
+        self.push_raws(offset, text.len(), |columns| json_row::parse(text, columns), || text.to_owned())
+    }
+
+    /// Takes a record of that many bytes that `parse` makes one field for each column of; the payload is made only if it has to be
+    /// rejected.
+    pub(crate) fn push_raws<'a>(
+        &mut self,
+        offset: u64,
+        bytes: usize,
+        parse: impl FnOnce(&[Column]) -> Result<Vec<Raw<'a>>, RejectReason>,
+        payload: impl FnOnce() -> String,
+    ) -> bool {
+        let parsed = parse(&self.layout.columns);
         let taken = parsed.and_then(|raws| self.take(offset, |position, column| raws[position].typed(column)));
-        self.bytes += text.len();
-        self.settle(offset, taken, |_| text.to_owned())
+        self.bytes += bytes;
+        self.settle(offset, taken, |_| payload())
     }
 
     /// Takes a row that `read` gives field by field; the payload is made only if it has to be rejected.

@@ -5,6 +5,7 @@ use std::fmt;
 use floodmark_features::schema::Column;
 use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, Visitor};
 
+use super::position_of;
 use crate::field::Raw;
 use crate::reject::RejectReason;
 
@@ -56,7 +57,7 @@ impl<'de> Visitor<'de> for Row<'_> {
     }
 }
 
-/// The position of the column of that name; records tend to keep the order of the schema, so the next one is tried first.
+/// The field's name as the position of its column.
 struct Name<'c> {
     columns: &'c [Column],
     guess: usize,
@@ -78,9 +79,6 @@ impl Visitor<'_> for Name<'_> {
     }
 
     fn visit_str<E: Error>(self, name: &str) -> Result<Option<usize>, E> {
-        if self.columns.get(self.guess).is_some_and(|column| column.name == name) {
-            return Ok(Some(self.guess));
-        }
-        Ok(self.columns.iter().position(|column| column.name == name))
+        Ok(position_of(self.columns, name, self.guess))
     }
 }

@@ -22,6 +22,7 @@ use super::status::Status;
 use super::topic::{Lost, Topic};
 use crate::columns::RowBuilder;
 use crate::payload::lossy;
+use crate::record::{Decoder, FormatError};
 use crate::reject::{Reject, RejectReason};
 use crate::router::Router;
 use crate::writer::{Feed, Gone};
@@ -43,6 +44,9 @@ pub enum ConsumeError {
     /// The properties make no client.
     #[error("the Kafka client cannot be made: {0}")]
     Client(KafkaError),
+    /// The schema of its records cannot be had.
+    #[error(transparent)]
+    Format(#[from] FormatError),
     /// There is no such topic, or no more.
     #[error("the topic is not there: make it, or correct its name. topic={topic} brokers={brokers}")]
     NoTopic {
@@ -97,10 +101,11 @@ pub enum ConsumeError {
 pub fn spawn(topic: Topic, feed: Feed) -> Result<(Arc<Status>, JoinHandle<Result<(), ConsumeError>>), ConsumeError> {
     let status = Arc::new(Status::default());
     let client = consumer(&topic).create_with_context(Told(status.clone())).map_err(ConsumeError::Client)?;
+    let decoder = topic.format.decoder()?;
     let (store, source) = (feed.store(), feed.source());
     let required = Router::new(store.plan().clone(), source, store.partitions(), store.progress(source)).required();
     let progress = store.progress(source);
-    let reader = Reader { topic, stopping: feed.stopping(), feed, status: status.clone(), required, partitions: BTreeMap::new() };
+    let reader = Reader { topic, stopping: feed.stopping(), feed, status: status.clone(), decoder, required, partitions: BTreeMap::new() };
     Ok((status, std::thread::spawn(move || reader.run(&client, &progress))))
 }
 
@@ -110,6 +115,7 @@ struct Reader {
     feed: Feed,
     stopping: watch::Receiver<bool>,
     status: Arc<Status>,
+    decoder: Decoder,
     required: Vec<usize>,
     partitions: BTreeMap<i32, Partition>,
 }
@@ -233,13 +239,12 @@ impl Reader {
         }
     }
 
-    /// Decodes a record; true if its batch is full.
+    /// Decodes a record; true if nothing more is to be taken: its batch is full, or it is time to stop.
     fn take(&mut self, message: &BorrowedMessage<'_>) -> bool {
+        let stopping = self.stopping.clone();
         let (Some(partition), Ok(offset)) = (self.partitions.get_mut(&message.partition()), u64::try_from(message.offset())) else {
             return false;
         };
-        partition.end = End::Ahead;
-        partition.next = offset + 1;
         let rows = &mut partition.rows;
         let before = rows.rows();
         match message.payload() {
@@ -247,13 +252,19 @@ impl Reader {
             Some(value) if value.len() > self.topic.max_record_bytes => {
                 rows.reject(Reject::new(offset, RejectReason::TooLong { limit: self.topic.max_record_bytes }, lossy(value)));
             }
-            Some(value) => match std::str::from_utf8(value) {
-                Err(_) => rows.reject(Reject::new(offset, RejectReason::InvalidUtf8, lossy(value))),
-                Ok(text) => {
-                    rows.push_json_text(offset, text);
+            // A registry that does not answer is waited for, as a broker is. When told to stop, the record is left for the next start.
+            Some(value) => {
+                while let Err(error) = self.decoder.take(offset, value, rows) {
+                    self.status.trouble(&error.to_string());
+                    if *stopping.borrow() {
+                        return true;
+                    }
+                    std::thread::sleep(RETRY);
                 }
-            },
+            }
         }
+        partition.end = End::Ahead;
+        partition.next = offset + 1;
         if rows.rows() > before {
             // To the end of the millisecond: Kafka's timestamps are cut there.
             let millis = message.timestamp().to_millis().unwrap_or(i64::MAX / 1000 - 1);

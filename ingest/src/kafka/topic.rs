@@ -3,6 +3,8 @@
 use std::path::Path;
 use std::str::FromStr;
 
+use crate::record::{Decoder, FormatError};
+
 /// A longer record is rejected, unless the topic's options say otherwise.
 const MAX_RECORD_BYTES: usize = 4 << 20;
 
@@ -17,8 +19,55 @@ pub struct Topic {
     pub lost: Lost,
     /// A longer record is rejected, in bytes.
     pub max_record_bytes: usize,
+    /// How its records are read.
+    pub format: Format,
     /// Properties of the client, by librdkafka's names: TLS, SASL, buffers.
     pub properties: Vec<(String, String)>,
+}
+
+/// How the records of a topic are read.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub enum Format {
+    /// Each is one JSON object.
+    #[default]
+    Json,
+    /// Each is Avro.
+    Avro(Schema),
+    /// Each is a protobuf message, of that name where the schema is a file.
+    Protobuf(Schema, String),
+}
+
+/// Where the schemas of records are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Schema {
+    /// One for all records, in that file.
+    File(String),
+    /// Each record says which, as Confluent's clients do; a registry at that URL knows it.
+    Registry(String),
+}
+
+impl Format {
+    /// What reads records of it.
+    pub fn decoder(&self) -> Result<Decoder, FormatError> {
+        match self {
+            Format::Json => Ok(Decoder::json()),
+            Format::Avro(Schema::File(file)) => Decoder::avro_schema_file(Path::new(file)),
+            Format::Avro(Schema::Registry(url)) => Decoder::avro_registry(url),
+            Format::Protobuf(Schema::File(file), message) => Decoder::protobuf_file(Path::new(file), message),
+            Format::Protobuf(Schema::Registry(url), _) => Decoder::protobuf_registry(url),
+        }
+    }
+
+    /// From the options of a URL; `None` if they do not go together.
+    fn of(name: &str, schema: Option<Schema>, message: Option<String>) -> Option<Format> {
+        match (name, schema, message) {
+            ("json", None, None) => Some(Format::Json),
+            ("avro", Some(schema), None) => Some(Format::Avro(schema)),
+            ("protobuf", Some(schema @ Schema::Registry(_)), None) => Some(Format::Protobuf(schema, String::new())),
+            ("protobuf", Some(schema @ Schema::File(_)), Some(message)) => Some(Format::Protobuf(schema, message)),
+            _ => None,
+        }
+    }
 }
 
 /// What to do where the topic no longer has records that were not read (its retention was shorter than the pause).
@@ -38,8 +87,15 @@ pub enum TopicError {
     #[error("expected kafka://HOST:PORT/TOPIC, such as kafka://127.0.0.1:9092/transactions. found={0}")]
     Form(String),
     /// No such option, or not a value of it.
-    #[error("not an option of a topic. expected=lost=stop|skip, max_record_bytes=N found={0}")]
+    #[error(
+        "not an option of a topic. expected=lost=stop|skip, max_record_bytes=N, format=json|avro|protobuf, schema=FILE, registry=URL, message=NAME found={0}"
+    )]
     Option(String),
+    /// The options say too little or too much of the format.
+    #[error(
+        "the format needs other options: json none, avro schema=FILE or registry=URL, protobuf registry=URL or schema=FILE&message=NAME. found={0}"
+    )]
+    Format(String),
     /// A file of properties has a line that is none.
     #[error("{file}:{line}: expected NAME=VALUE, such as security.protocol=SASL_SSL")]
     Property {
@@ -84,16 +140,23 @@ impl FromStr for Topic {
             return Err(form());
         }
         let (brokers, name) = (brokers.to_owned(), name.to_owned());
-        let mut topic = Topic { brokers, name, lost: Lost::Stop, max_record_bytes: MAX_RECORD_BYTES, properties: Vec::new() };
+        let (format, properties) = (Format::Json, Vec::new());
+        let mut topic = Topic { brokers, name, lost: Lost::Stop, max_record_bytes: MAX_RECORD_BYTES, format, properties };
+        let (mut named, mut schema, mut message) = ("json", None, None);
         for option in options.split('&').filter(|option| !option.is_empty()) {
             let wrong = || TopicError::Option(option.to_owned());
             match option.split_once('=').ok_or_else(wrong)? {
                 ("lost", "stop") => topic.lost = Lost::Stop,
                 ("lost", "skip") => topic.lost = Lost::Skip,
                 ("max_record_bytes", bytes) => topic.max_record_bytes = bytes.parse().map_err(|_| wrong())?,
+                ("format", format) => named = format,
+                ("schema", file) => schema = Some(Schema::File(file.to_owned())),
+                ("registry", url) => schema = Some(Schema::Registry(url.to_owned())),
+                ("message", name) => message = Some(name.to_owned()),
                 _ => return Err(wrong()),
             }
         }
+        topic.format = Format::of(named, schema, message).ok_or_else(|| TopicError::Format(options.to_owned()))?;
         Ok(topic)
     }
 }
@@ -130,6 +193,18 @@ mod tests {
         }
         for option in ["lost=maybe", "lost", "max_record_bytes=many", "from=end"] {
             assert_eq!(format!("kafka://a:9092/t?{option}").parse::<Topic>(), Err(TopicError::Option(option.to_owned())));
+        }
+    }
+
+    #[test]
+    fn the_format_of_records_is_told_from_options_that_go_together() {
+        let format = |options: &str| format!("kafka://a:9092/t?{options}").parse::<Topic>().map(|topic| topic.format);
+        assert_eq!(format(""), Ok(Format::Json));
+        assert_eq!(format("format=avro&registry=http://r:8081"), Ok(Format::Avro(Schema::Registry("http://r:8081".to_owned()))));
+        let file = Format::Protobuf(Schema::File("p.proto".to_owned()), "shop.Payment".to_owned());
+        assert_eq!(format("format=protobuf&schema=p.proto&message=shop.Payment"), Ok(file));
+        for options in ["format=avro", "format=xml", "schema=a.avsc", "format=protobuf&schema=p.proto", "format=avro&schema=a&message=b"] {
+            assert_eq!(format(options), Err(TopicError::Format(options.to_owned())), "{options}");
         }
     }
 

@@ -7,10 +7,9 @@ use std::path::{Path, PathBuf};
 use floodmark_features::definition;
 
 use super::lines::{Line, Lines};
-use super::{BATCH_BYTES, MAX_RECORD_BYTES, Source, SourceBatch, SourceError};
+use super::{BATCH_BYTES, Source, SourceBatch, SourceError};
 use crate::columns::RowBuilder;
-use crate::payload::lossy;
-use crate::reject::{Reject, RejectReason};
+use crate::record::{json, too_long};
 
 /// The events of a JSON-lines file.
 #[derive(Debug)]
@@ -78,13 +77,8 @@ impl Source for JsonLinesSource {
 
 fn take(rows: &mut RowBuilder, offset: u64, line: Line<'_>) {
     match line {
-        Line::TooLong(head) => rows.reject(Reject::new(offset, RejectReason::TooLong { limit: MAX_RECORD_BYTES }, lossy(head))),
-        Line::Whole(bytes) => match std::str::from_utf8(bytes) {
-            Err(_) => rows.reject(Reject::new(offset, RejectReason::InvalidUtf8, lossy(bytes))),
-            Ok(text) if text.trim_ascii().is_empty() => {}
-            Ok(text) => {
-                rows.push_json_text(offset, text);
-            }
-        },
+        Line::TooLong(head) => too_long(offset, head, rows),
+        Line::Whole(bytes) if bytes.trim_ascii().is_empty() => {}
+        Line::Whole(bytes) => json::take(offset, bytes, rows),
     }
 }

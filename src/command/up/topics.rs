@@ -52,6 +52,7 @@ impl Topics {
             let position = source_named(handle.store().definitions(), &source)?;
             let (status, thread) = consume::spawn(topic.clone(), handle.feed(position)).map_err(|error| match error {
                 ConsumeError::Client(_) => Failure::usage(format!("{error}: see --kafka-config")),
+                ConsumeError::Format(_) => Failure::usage(error.to_string()),
                 _ => Failure::from(error),
             })?;
             let appender = (position, Arc::new(Appender::new(&topic, status.clone())?));
