@@ -3,3 +3,4 @@
 pub(crate) mod engine;
 pub(crate) mod oracle;
 pub(crate) mod real;
+pub(crate) mod services;

@@ -14,6 +14,7 @@ mod inference;
 mod keeping;
 mod kernel;
 mod models_command;
+mod online;
 mod push;
 mod real_transactions;
 mod score;
