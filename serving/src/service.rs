@@ -40,7 +40,7 @@ enum Source {
     /// In this process, one row after the other.
     Store(Arc<Store>),
     /// All rows of a turn at once, for the round trip.
-    Redis(Reader),
+    Redis(Box<Reader>),
 }
 
 impl Features {
@@ -56,7 +56,7 @@ impl Features {
     /// The same over an online store. While Redis is waited for, so is the thread: its patience is short.
     pub fn over_redis(reader: Reader) -> Features {
         let plans = Plans::new(reader.definitions().clone());
-        Features { source: Source::Redis(reader), plans }
+        Features { source: Source::Redis(Box::new(reader)), plans }
     }
 
     /// All that the service answers, look-ups on the short way. A request of more bytes is refused.

@@ -27,15 +27,16 @@ use floodmark_serving::score::log::{LogCounts, LogSettings, LogWriter, Share};
 use floodmark_serving::server::{Drained, Server, ServerSettings};
 use floodmark_serving::service::Features;
 use floodmark_store::Store;
+use floodmark_store::redis::{Address, Following, Mirror, OnlineError};
 use serde::Serialize;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{oneshot, watch};
 
-pub(super) use self::answers::Answers;
-use self::answers::MAX_REQUEST;
+pub(super) use self::answers::{Answers, MAX_REQUEST};
 use super::replay;
 use super::scoring::{self, ScoreArg};
 use crate::failure::Failure;
+use crate::online::{self, OnlineArgs};
 use crate::output::{json_line, stdout};
 use crate::stored::{StoreArgs, source_named};
 
@@ -90,6 +91,12 @@ pub(crate) struct Args {
     /// When told to end, goes on accepting for so many seconds with health at NOT_SERVING, for load balancers.
     #[arg(long, value_name = "SECONDS", default_value_t = 0)]
     linger: u64,
+    /// Mirrors the store to Redis, for `floodmark serve`: redis://[USER:PASSWORD@]HOST:PORT, rediss:// for TLS,
+    /// redis+sentinel://HOST:PORT,.../MASTER; a cluster by any of its nodes.
+    #[arg(long, value_name = "URL")]
+    online: Option<Address>,
+    #[command(flatten)]
+    online_at: OnlineArgs,
     /// A source and a file of its events, or `SOURCE=push`, which is always on.
     #[arg(value_name = "SOURCE=URL", value_parser = replay::input)]
     inputs: Vec<Input>,
@@ -128,14 +135,18 @@ pub(crate) fn run(args: &Args, json: bool) -> Result<(), Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let (handle, writer) = writer::spawn(store.clone(), scoring);
     let log = start_log(args, &store)?;
+    let mirror = args.online.as_ref().map(|address| start_mirror(&store, address, &args.online_at)).transpose()?;
     let logged = log.as_ref().map(|log| log.log().clone());
     let (leave, leaving) = watch::channel(false);
     let answers = Answers { log: logged, streamed, refused, admin: args.admin, leaving, ..Answers::new(store, handle, models) };
-    let drained = runtime.block_on(serve(server, http, answers, leave, writer, json));
+    let drained = runtime.block_on(serve(server, http, answers, leave, writer, mirror.as_ref(), json));
+    let mirrored = mirror.map_or(Ok(()), end_mirror);
     if let Some(log) = log {
         tell_log(log.end());
     }
-    match drained? {
+    let drained = drained?;
+    mirrored?;
+    match drained {
         Drained::InTime => Ok(()),
         Drained::CutShort => Err(Failure::failed("some calls were cut short: they took longer than the drain allows")),
     }
@@ -195,6 +206,7 @@ async fn serve(
     answers: Answers,
     leave: watch::Sender<bool>,
     writer: JoinHandle<Result<(), WriterError>>,
+    mirror: Option<&Following>,
     json: bool,
 ) -> Result<Drained, Failure> {
     let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
@@ -215,6 +227,8 @@ async fn serve(
             // The writer has died: nothing pushed would be kept, so nothing is served either.
             () = written.ended() => {}
             () = ended(&mut http) => {}
+            // Another process has taken over: it has the events from now on.
+            () = mirror_ended(mirror) => {}
         }
         let _ = leave.send(true); // whoever tells clients that the server is ready
         handle.stop_taking();
@@ -228,6 +242,29 @@ async fn serve(
     match (drained?, http) {
         (drained, None) => Ok(drained),
         (drained, Some(http)) => Ok(drained.and(http.result().await?)),
+    }
+}
+
+fn start_mirror(store: &Arc<Store>, address: &Address, at: &OnlineArgs) -> Result<Following, Failure> {
+    let mirror = Mirror::attach(store.clone(), &at.settings(address)).map_err(|error| online::failure(&error))?;
+    Ok(mirror.follow(|news| eprintln!("warning: {news}"))?)
+}
+
+/// What Redis has not got yet it gets when the store is opened the next time.
+fn end_mirror(mirror: Following) -> Result<(), Failure> {
+    match mirror.stop() {
+        Err(error @ (OnlineError::Timeout { .. } | OnlineError::Unavailable { .. })) => {
+            eprintln!("warning: redis does not have everything yet: {error}");
+            Ok(())
+        }
+        other => other.map_err(|error| online::failure(&error)),
+    }
+}
+
+/// The mirror has ended by itself; never if there is none.
+async fn mirror_ended(mirror: Option<&Following>) {
+    while mirror.is_none_or(|mirror| !mirror.has_ended()) {
+        tokio::time::sleep(Duration::from_millis(100)).await;
     }
 }
 

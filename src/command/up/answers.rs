@@ -22,7 +22,7 @@ use tokio::sync::watch;
 use crate::failure::Failure;
 
 /// A request for features may have so many bytes.
-pub(super) const MAX_REQUEST: usize = 4 << 20;
+pub(in crate::command) const MAX_REQUEST: usize = 4 << 20;
 /// A pushed batch may have so many bytes.
 const MAX_PUSH: usize = 64 << 20;
 
