@@ -6,9 +6,9 @@
 //! entity of its own, whose count is asked for until it is there. Prints JSON. All of it shares the machine's cores.
 #![allow(clippy::unwrap_used)]
 
-#[path = "../tests/harness/services.rs"]
+#[path = "../tests/harness/kafka.rs"]
 #[allow(dead_code)]
-mod services;
+mod broker;
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
@@ -20,6 +20,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use arrow::array::AsArray;
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Float64Type, Int64Type};
+use broker::{Kafka, Record};
 use floodmark_proto::v1;
 use floodmark_proto::v1::feature_service_client::FeatureServiceClient;
 use floodmark_proto::v1::get_features_request::What;
@@ -31,7 +32,6 @@ use rdkafka::message::Message;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use rdkafka::{Offset, TopicPartitionList};
 use serde_json::json;
-use services::{Kafka, Record};
 
 const PARTITIONS: usize = 4;
 /// Of the copy; floodmark has no interval, it commits what has come.

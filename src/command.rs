@@ -12,6 +12,7 @@ mod replay;
 mod score;
 mod scores;
 mod scoring;
+mod serve;
 mod training_set;
 mod up;
 mod verify;
@@ -34,7 +35,9 @@ pub(crate) enum Command {
     /// Takes files (Parquet, CSV, JSON lines) into a store.
     Replay(replay::Args),
     /// Takes events in and serves features, in one process.
-    Up(up::Args),
+    Up(Box<up::Args>),
+    /// Serves features from Redis, and keeps nothing.
+    Serve(Box<serve::Args>),
     /// Looks up the features of one entity.
     Get(get::Args),
     /// Scores one row with a model of a server.
@@ -66,6 +69,7 @@ impl Command {
             Command::Definitions(args) => definitions::run(&args, json),
             Command::Replay(args) => replay::run(&args, json),
             Command::Up(args) => up::run(&args, json),
+            Command::Serve(args) => serve::run(&args, json),
             Command::Get(args) => get::run(&args, json),
             Command::Score(args) => score::run(&args, json),
             Command::Models(args) => models::run(&args, json),

@@ -5,6 +5,7 @@
 mod command;
 mod failure;
 mod logged;
+mod online;
 mod output;
 mod progress;
 mod simulator;

@@ -11,8 +11,8 @@ use floodmark_proto::v1::push_service_client::PushServiceClient;
 use floodmark_proto::v1::value::Kind;
 
 use crate::crash::{Chance, DEFINITIONS, EVENTS, State, assert_same, state, write_payments};
+use crate::harness::kafka::{Kafka, Record, until};
 use crate::harness::real::{printed, text};
-use crate::harness::services::{Kafka, Record, until};
 use crate::push::{Running, start_defined};
 
 /// A server that reads a topic of payments.

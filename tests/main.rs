@@ -15,6 +15,7 @@ mod kafka;
 mod keeping;
 mod kernel;
 mod models_command;
+mod online;
 mod push;
 mod real_transactions;
 mod score;

@@ -11,7 +11,8 @@ use floodmark_features::time::Time;
 use floodmark_features::value::ValueRef;
 use floodmark_proto::v1;
 use floodmark_proto::v1::feature_service_server::{FeatureService, FeatureServiceServer};
-use floodmark_store::Store;
+use floodmark_store::redis::Reader;
+use floodmark_store::{ReadError, Store};
 use prost::Message;
 use tonic::server::NamedService;
 use tonic::service::Routes;
@@ -29,8 +30,17 @@ const ROWS_IN_A_TURN: usize = 64;
 /// The service over a store. Make one for each server thread: what it remembers is then shared with nobody.
 #[derive(Debug)]
 pub struct Features {
-    store: Arc<Store>,
+    source: Source,
     plans: Plans,
+}
+
+/// Where rows are read.
+#[derive(Debug)]
+enum Source {
+    /// In this process, one row after the other.
+    Store(Arc<Store>),
+    /// All rows of a turn at once, for the round trip.
+    Redis(Box<Reader>),
 }
 
 impl Features {
@@ -40,7 +50,13 @@ impl Features {
     /// Resolves every service of the store's definitions.
     pub fn new(store: Arc<Store>) -> Features {
         let plans = Plans::new(store.definitions().clone());
-        Features { store, plans }
+        Features { source: Source::Store(store), plans }
+    }
+
+    /// The same over an online store. While Redis is waited for, so is the thread: its patience is short.
+    pub fn over_redis(reader: Reader) -> Features {
+        let plans = Plans::new(reader.definitions().clone());
+        Features { source: Source::Redis(Box::new(reader)), plans }
     }
 
     /// All that the service answers, look-ups on the short way. A request of more bytes is refused.
@@ -79,36 +95,66 @@ impl Features {
     }
 
     fn read_rows(&self, asked: &Asked<'_>, rows: Range<usize>, now: Time, into: &mut Response) -> Result<(), Refusal> {
+        let store = match &self.source {
+            Source::Store(store) => store,
+            Source::Redis(reader) => return read_together(reader, asked, rows, now, into),
+        };
         let mut values = Vec::with_capacity(asked.values_in_a_row());
         for at in rows {
             values.clear();
-            self.read_row(asked, at, now, &mut values, into)?;
+            read_row(store, asked, at, now, &mut values, into)?;
         }
         Ok(())
     }
+}
 
-    /// Reads one row; `values` is empty, and there so that its memory is used again.
-    fn read_row<'r>(
-        &self,
-        asked: &Asked<'r>,
-        at: usize,
-        now: Time,
-        values: &mut Vec<ValueRef<'r>>,
-        into: &mut Response,
-    ) -> Result<(), Refusal> {
-        asked.read_values(at, values)?;
-        let (keys, request) = values.split_at(asked.keys());
+/// Reads one row; `values` is empty, and there so that its memory is used again.
+fn read_row<'r>(
+    store: &Store,
+    asked: &Asked<'r>,
+    at: usize,
+    now: Time,
+    values: &mut Vec<ValueRef<'r>>,
+    into: &mut Response,
+) -> Result<(), Refusal> {
+    asked.read_values(at, values)?;
+    let (keys, request) = values.split_at(asked.keys());
+    let own_event = asked.own_event(at)?;
+    let as_of = asked.as_of(at, own_event.as_ref(), now)?;
+    let (version, mode) = (asked.spine.version, asked.mode);
+    let ask = Ask { keys, request, as_of, version, own_event: own_event.as_ref(), mode };
+    ANSWER.with_borrow_mut(|answer| {
+        store.read(&asked.plan.lookup, &ask, answer).map_err(|error| refused(error, at))?;
+        into.push(answer, as_of);
+        Ok(())
+    })
+}
+
+/// Reads some rows in one round trip.
+fn read_together(reader: &Reader, asked: &Asked<'_>, rows: Range<usize>, now: Time, into: &mut Response) -> Result<(), Refusal> {
+    let in_a_row = asked.values_in_a_row();
+    let mut values = Vec::with_capacity(in_a_row * rows.len());
+    let mut times = Vec::with_capacity(rows.len());
+    for at in rows.clone() {
+        asked.read_values(at, &mut values)?;
         let own_event = asked.own_event(at)?;
         let as_of = asked.as_of(at, own_event.as_ref(), now)?;
-        let (version, mode) = (asked.spine.version, asked.mode);
-        let ask = Ask { keys, request, as_of, version, own_event: own_event.as_ref(), mode };
-        ANSWER.with_borrow_mut(|answer| {
-            let read = self.store.read(&asked.plan.lookup, &ask, answer);
-            read.map_err(|error| Refusal::Read { error, field: format!("rows[{at}]") })?;
-            into.push(answer, as_of);
-            Ok(())
-        })
+        times.push((as_of, own_event));
     }
+    let mut asks = Vec::with_capacity(times.len());
+    for (row, (as_of, own_event)) in times.iter().enumerate() {
+        let (keys, request) = values[row * in_a_row..(row + 1) * in_a_row].split_at(asked.keys());
+        let (version, mode) = (asked.spine.version, asked.mode);
+        asks.push(Ask { keys, request, as_of: *as_of, version, own_event: own_event.as_ref(), mode });
+    }
+    for ((answer, ask), at) in reader.read(&asked.plan.lookup, &asks).into_iter().zip(&asks).zip(rows) {
+        into.push(&answer.map_err(|error| refused(error, at))?, ask.as_of);
+    }
+    Ok(())
+}
+
+fn refused(error: ReadError, at: usize) -> Refusal {
+    Refusal::Read { error, field: format!("rows[{at}]") }
 }
 
 /// The path of look-ups.

@@ -31,17 +31,18 @@ use floodmark_serving::score::log::{LogCounts, LogSettings, LogWriter, Share};
 use floodmark_serving::server::{Drained, Server, ServerSettings};
 use floodmark_serving::service::Features;
 use floodmark_store::Store;
+use floodmark_store::redis::{Address, Following, Mirror, OnlineError};
 use serde::Serialize;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
-pub(super) use self::answers::Answers;
-use self::answers::MAX_REQUEST;
+pub(super) use self::answers::{Answers, MAX_REQUEST};
 use self::topics::Topics;
 use self::watched::Watched;
 use super::replay;
 use super::scoring::{self, ScoreArg};
 use crate::failure::Failure;
+use crate::online::{self, OnlineArgs};
 use crate::output::{json_line, stdout};
 use crate::stored::{StoreArgs, source_named};
 
@@ -97,6 +98,12 @@ pub(crate) struct Args {
     /// When told to end, goes on accepting for so many seconds with health at NOT_SERVING, for load balancers.
     #[arg(long, value_name = "SECONDS", default_value_t = 0)]
     linger: u64,
+    /// Mirrors the store to Redis, for `floodmark serve`: redis://[USER:PASSWORD@]HOST:PORT, rediss:// for TLS,
+    /// redis+sentinel://HOST:PORT,.../MASTER; a cluster by any of its nodes.
+    #[arg(long, value_name = "URL")]
+    online: Option<Address>,
+    #[command(flatten)]
+    online_at: OnlineArgs,
     /// Properties of Kafka clients, a NAME=VALUE each line, by librdkafka's names: TLS, SASL, buffers.
     #[arg(long, value_name = "FILE")]
     kafka_config: Option<PathBuf>,
@@ -144,6 +151,7 @@ pub(crate) fn run(args: &Args, json: bool) -> Result<(), Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let (handle, writer) = writer::spawn(store.clone(), scoring);
     let log = start_log(args, &store)?;
+    let mirror = args.online.as_ref().map(|address| start_mirror(&store, address, &args.online_at)).transpose()?;
     let logged = log.as_ref().map(|log| log.log().clone());
     let (leave, leaving) = watch::channel(false);
     let topics = Topics::start(topics, &handle)?;
@@ -153,13 +161,17 @@ pub(crate) fn run(args: &Args, json: bool) -> Result<(), Failure> {
     let answers =
         Answers { log: logged, streamed, refused, read, published, admin: args.admin, leaving, ..Answers::new(store, handle, models) };
     let written = Watched::new(writer, "the writer panicked; what was acknowledged is kept");
-    let drained = runtime.block_on(serve(server, http, answers, leave, (written, topics), json));
+    let behind = Behind { written, topics, mirror: mirror.as_ref() };
+    let drained = runtime.block_on(serve(server, http, answers, leave, behind, json));
+    let mirrored = mirror.map_or(Ok(()), end_mirror);
     if let Some(log) = log {
         tell_log(log.end());
     }
     // After the writer: what it decided last is to go out too.
     outbox.map(Outbox::end).transpose()?;
-    match drained? {
+    let drained = drained?;
+    mirrored?;
+    match drained {
         Drained::InTime => Ok(()),
         Drained::CutShort => Err(Failure::failed("some calls were cut short: they took longer than the drain allows")),
     }
@@ -213,12 +225,19 @@ pub(super) fn load_models(
     Ok(registry)
 }
 
+/// What goes on behind the answers, and ends by itself only when something is wrong.
+struct Behind<'a> {
+    written: Watched,
+    topics: Topics,
+    mirror: Option<&'a Following>,
+}
+
 async fn serve(
     server: Server,
     http: Option<HttpServer>,
     answers: Answers,
     leave: watch::Sender<bool>,
-    (mut written, mut topics): (Watched, Topics),
+    Behind { mut written, mut topics, mirror }: Behind<'_>,
     json: bool,
 ) -> Result<Drained, Failure> {
     let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
@@ -240,6 +259,8 @@ async fn serve(
             // A topic cannot be read any more: what is served would grow old, and nobody would see it.
             () = topics.ended() => {}
             () = ended(&mut http) => {}
+            // Another process has taken over: it has the events from now on.
+            () = mirror_ended(mirror) => {}
         }
         let _ = leave.send(true); // whoever tells clients that the server is ready
         handle.stop_taking();
@@ -256,6 +277,29 @@ async fn serve(
     match (drained?, http) {
         (drained, None) => Ok(drained),
         (drained, Some(http)) => Ok(drained.and(http.result().await?)),
+    }
+}
+
+fn start_mirror(store: &Arc<Store>, address: &Address, at: &OnlineArgs) -> Result<Following, Failure> {
+    let mirror = Mirror::attach(store.clone(), &at.settings(address)).map_err(|error| online::failure(&error))?;
+    Ok(mirror.follow(|news| eprintln!("warning: {news}"))?)
+}
+
+/// What Redis has not got yet it gets when the store is opened the next time.
+fn end_mirror(mirror: Following) -> Result<(), Failure> {
+    match mirror.stop() {
+        Err(error @ (OnlineError::Timeout { .. } | OnlineError::Unavailable { .. })) => {
+            eprintln!("warning: redis does not have everything yet: {error}");
+            Ok(())
+        }
+        other => other.map_err(|error| online::failure(&error)),
+    }
+}
+
+/// The mirror has ended by itself; never if there is none.
+async fn mirror_ended(mirror: Option<&Following>) {
+    while mirror.is_none_or(|mirror| !mirror.has_ended()) {
+        tokio::time::sleep(Duration::from_millis(100)).await;
     }
 }
 

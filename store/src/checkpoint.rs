@@ -192,18 +192,21 @@ impl Store {
         let reach = frames().filter_map(|f| f.reach()).chain(frames().map(|f| f.delay)).fold(Span::ZERO, Span::max);
         let gap = frames().filter_map(|f| if let Window::Session { gap } = f.window { Some(gap) } else { None }).max();
         let layout = self.view_layout(at);
-        for shard in &self.shards {
+        for (partition, shard) in self.shards.iter().enumerate() {
             let mut shard = shard.write();
-            let mut folded = 0;
+            let (mut folded, mut trimmed) = (0, Vec::new());
             for state in shard.entities_mut(view.entity) {
                 let timeline = &mut state.timelines[self.places[at]];
                 let horizon = horizon(timeline, oldest - reach, gap, layout);
                 if timeline.trim_before(horizon, has_lifetime, &view.slots, layout) > 0 {
                     folded = folded.max(timeline.folded().map_or(0, |f| f.summary.newest_version));
+                    trimmed.push(state.key.clone());
                 }
             }
             self.folded_version[view.source].fetch_max(folded, Ordering::AcqRel);
             shard.recount();
+            drop(shard);
+            self.changes.note_whole(partition, view.entity, trimmed);
         }
     }
 }

@@ -182,6 +182,8 @@ impl Store {
             if let Some(sections) = batch.partitions.get(partition) {
                 for (at, section) in sections.iter().enumerate().filter(|(_, s)| !s.is_empty()) {
                     self.apply_section(partition, at, section, version, &batch.trail, tick, &mut outputs)?;
+                    // Before the version is published: by then a mirror knows what has changed.
+                    self.changes.note_rows(partition, self.plan.sections[at].entity, section);
                 }
             }
             let emitting = self.plan.sections.iter().enumerate().filter(|(_, s)| s.emits && s.source == batch.source);
@@ -229,6 +231,7 @@ impl Store {
         self.published.store(version, Ordering::Release);
         self.watermarks[source].store(watermark.micros(), Ordering::Release);
         self.tick.fetch_add(1, Ordering::Relaxed);
+        self.changes.published();
     }
 
     /// An event is accepted if any section accepted it; else it is what the best of them says (T10).

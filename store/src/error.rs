@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use floodmark_features::codec::Damaged;
 use floodmark_features::time::Time;
 
+use crate::redis::OnlineError;
+
 /// Why a store could not be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
@@ -82,6 +84,9 @@ pub enum ReadError {
     /// The disk failed.
     #[error("the store could not be read: {0}")]
     Storage(#[from] StoreError),
+    /// Redis did not answer as it should: UNAVAILABLE.
+    #[error("the online store could not be read: {0}")]
+    Online(#[from] OnlineError),
 }
 
 /// Any error of the embedded engine.

@@ -5,15 +5,18 @@
 //! checkpoint, with the version that they stand for, and opening a store loads what it needs of the chunks and replays the rest of
 //! the log. Reads take a version and see whole commits only, so they never wait for a writer longer than a few hundred rows take.
 
+mod changes;
 mod checkpoint;
 mod commit;
 mod error;
 mod layout;
+mod likeness;
 mod memory;
 mod outputs;
 mod predictions;
 mod read;
 mod recovery;
+pub mod redis;
 mod scores;
 mod side;
 mod sweep;
@@ -31,6 +34,8 @@ use floodmark_features::watermark::SourceProgress;
 use parking_lot::{Mutex, RwLock};
 use redb::Database;
 use scores::Queue;
+
+use crate::changes::Changes;
 
 pub use commit::{BatchReport, Commit, Tally};
 pub use error::{OpenError, ReadError, StoreError};
@@ -91,6 +96,8 @@ pub struct Store {
     pending: Mutex<SideOutputs>,
     /// Commits whose events wait for their scores, and scores that wait to be stored.
     queue: Mutex<Queue>,
+    /// What a mirror has not been given yet, if there is one.
+    changes: Changes,
 }
 
 /// Commits that are durable, and the time that the disk took for them.

@@ -137,10 +137,18 @@ impl Store {
         self.epoch.fetch_add(1, Ordering::AcqRel);
         let mut in_use = 0;
         for (partition, shard) in self.shards.iter().enumerate() {
+            // Before the partition's lock, as whoever collects changes takes the two.
+            let mut changes = self.changes.lock(partition);
             let mut shard = shard.write();
             self.has_cold[partition].store(true, Ordering::Release);
             for entity in 0..self.definitions().entities.len() {
-                shard.retain(entity, |state| state.touched() > last || !may_be_dropped(state));
+                shard.retain(entity, |state| {
+                    let kept = state.touched() > last || !may_be_dropped(state);
+                    if !kept {
+                        changes.forget_which(entity, &state.key);
+                    }
+                    kept
+                });
             }
             in_use += shard.bytes();
         }

@@ -14,6 +14,7 @@ use floodmark_features::watermark::SourceProgress;
 use parking_lot::{Mutex, RwLock};
 use redb::{Database, ReadableDatabase, ReadableTable, ReadableTableMetadata};
 
+use crate::changes::Changes;
 use crate::checkpoint::{CheckpointNote, PartitionState};
 use crate::commit::{Commit, CommitNote, Tally};
 use crate::error::{OpenError, StoreError, engine};
@@ -21,6 +22,7 @@ use crate::layout::{
     CHUNKS, CLOSED, FOLDED, FORMAT, LATE, LOG, META, META_CHECKPOINT, META_DEFINITIONS, META_FORMAT, META_ID, META_PARTITIONS, PROGRESS,
     REJECTS, SCORES, STATE, TO_SCORE, WHOLE_COMMIT,
 };
+use crate::likeness::{fingerprints, source_difference, source_names, view_difference};
 use crate::read::places;
 use crate::scores::Queue;
 use crate::side::SideOutputs;
@@ -44,6 +46,18 @@ impl Store {
         store.replay_log()?;
         store.check_queue()?;
         Ok(store)
+    }
+
+    /// Tells the store from any other one, of the same definitions too.
+    pub(crate) fn identity(&self) -> Result<u64, StoreError> {
+        if let Some(bytes) = meta(&self.database, META_IDENTITY)? {
+            return Ok(restore(&bytes)?);
+        }
+        let identity = RandomState::new().hash_one(&self.directory);
+        let transaction = self.database.begin_write().map_err(engine)?;
+        transaction.open_table(META).map_err(engine)?.insert(META_IDENTITY, snapshot(&identity).as_slice()).map_err(engine)?;
+        transaction.commit().map_err(engine)?;
+        Ok(identity)
     }
 
     /// The definition file that the store in a directory was made with.
@@ -86,6 +100,7 @@ impl Store {
             syncs: Syncs::default(),
             pending: Mutex::new(SideOutputs::default()),
             queue: Mutex::new(Queue::default()),
+            changes: Changes::new(partitions as usize, definitions.entities.len()),
             plan,
         })
     }
@@ -313,10 +328,7 @@ fn id_of(database: &Database) -> Result<u64, StoreError> {
 
 const META_FINGERPRINTS: &str = "fingerprints";
 const META_SOURCES: &str = "sources";
-
-fn source_names(definitions: &Definitions) -> Vec<String> {
-    definitions.sources.iter().map(|source| source.name.clone()).collect()
-}
+const META_IDENTITY: &str = "identity";
 
 /// What is wrong with the sources, which are stored by their place: further ones may follow, and that is all.
 fn changed_sources(database: &Database, definitions: &Definitions) -> Result<Option<String>, OpenError> {
@@ -325,8 +337,8 @@ fn changed_sources(database: &Database, definitions: &Definitions) -> Result<Opt
         Some(bytes) => restore(&bytes).map_err(StoreError::from)?,
         None => Vec::new(),
     };
-    if !given.starts_with(&stored) {
-        return Ok(Some(format!("the sources were {}, in this order", stored.join(", "))));
+    if let Some(difference) = source_difference(&stored, &given) {
+        return Ok(Some(difference));
     }
     if given.len() > stored.len() {
         let transaction = database.begin_write().map_err(engine)?;
@@ -338,11 +350,6 @@ fn changed_sources(database: &Database, definitions: &Definitions) -> Result<Opt
         transaction.commit().map_err(engine)?;
     }
     Ok(None)
-}
-
-/// A value does not depend on whether closed windows are emitted, but what is stored does.
-fn fingerprints(definitions: &Definitions) -> Vec<(String, u64)> {
-    definitions.views.iter().map(|v| (v.name.clone(), v.fingerprint.wrapping_add(v.closed_windows as u64))).collect()
 }
 
 /// Views are stored by their place and read by their definition: both must be as they were. Services are free to change.
@@ -358,13 +365,6 @@ fn check_definitions(database: &Database, directory: &Path, definitions: &Defini
             Some(difference) => Err(OpenError::Definitions { difference, directory: directory.to_owned() }),
         };
     }
-    let changed = given
-        .iter()
-        .filter(|(name, print)| stored.iter().any(|(n, p)| n == name && p != print))
-        .map(|(n, _)| format!("view `{n}` has changed"));
-    let added = given.iter().filter(|(name, _)| !stored.iter().any(|(n, _)| n == name)).map(|(n, _)| format!("view `{n}` is new"));
-    let missing = stored.iter().filter(|(name, _)| !given.iter().any(|(n, _)| n == name)).map(|(n, _)| format!("view `{n}` is missing"));
-    let all: Vec<String> = changed.chain(added).chain(missing).collect();
-    let difference = if all.is_empty() { "the views are in another order".to_owned() } else { all.join(", ") };
+    let difference = view_difference(&stored, &given);
     Err(OpenError::Definitions { difference, directory: directory.to_owned() })
 }

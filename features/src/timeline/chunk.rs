@@ -15,6 +15,9 @@ pub struct Chunk {
     pub id: u32,
     /// Whether it differs from what is stored.
     pub dirty: bool,
+    /// The version of the commit that changed it last. Of a chunk read back from a store, that of its newest row: it may have lost rows
+    /// to a sibling later.
+    pub changed: u64,
     pub(super) block: Block,
     pub(super) summary: Summary,
     pub(super) partials: OnceLock<Box<[Partial]>>,
@@ -24,13 +27,14 @@ impl Chunk {
     /// A chunk read back from a store.
     pub fn of_block(id: u32, block: Block, layout: &Layout) -> Chunk {
         let summary = Summary::of(block.rows(layout));
-        Chunk { id, dirty: false, block, summary, partials: OnceLock::new() }
+        Chunk { id, dirty: false, changed: summary.newest_version, block, summary, partials: OnceLock::new() }
     }
 
     pub(super) fn of_row(row: &Row<'_>, next_chunk: &mut u32) -> Chunk {
         let mut block = Block::default();
         block.insert(0, row);
-        let chunk = Chunk { id: *next_chunk, dirty: true, block, summary: Summary::of_row(row), partials: OnceLock::new() };
+        let summary = Summary::of_row(row);
+        let chunk = Chunk { id: *next_chunk, dirty: true, changed: row.version(), block, summary, partials: OnceLock::new() };
         *next_chunk += 1;
         chunk
     }
@@ -77,6 +81,7 @@ impl Chunk {
             } else {
                 tail.put(at - len / 2, row)
             }
+            (self.changed, tail.changed) = (row.version(), row.version());
             tail
         };
         *bytes = (*bytes + self.bytes() + sibling.bytes()).saturating_sub(was);
@@ -85,7 +90,7 @@ impl Chunk {
 
     pub(super) fn put(&mut self, at: usize, row: &Row<'_>) {
         self.block.insert(at, row);
-        self.dirty = true;
+        (self.dirty, self.changed) = (true, row.version());
         self.partials.take();
         if at == self.summary.rows {
             self.summary.append(row);

@@ -25,7 +25,7 @@ use super::{published, topics};
 use crate::failure::Failure;
 
 /// A request for features may have so many bytes.
-pub(super) const MAX_REQUEST: usize = 4 << 20;
+pub(in crate::command) const MAX_REQUEST: usize = 4 << 20;
 /// A pushed batch may have so many bytes.
 const MAX_PUSH: usize = 64 << 20;
 
