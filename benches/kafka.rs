@@ -4,7 +4,7 @@
 //! four partitions. Then, one after the other: the topic is copied to another by rdkafka alone, with offsets in the transactions, at a
 //! commit interval of 100 ms; and `floodmark up` takes it in. At last 10,000 events a second are produced, and every 20 ms one of an
 //! entity of its own, whose count is asked for until it is there. Prints JSON. All of it shares the machine's cores.
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::print_stdout)]
 
 #[path = "../tests/harness/kafka.rs"]
 #[allow(dead_code)]

@@ -167,12 +167,13 @@ fn each_type_goes_to_the_columns_that_hold_it() {
 
 #[test]
 fn bytes_of_another_schema_are_rejected_with_what_they_are() {
-    let cases: [(&str, &[u8], &str); 13] = [
+    let cases: [(&str, &[u8], &str); 14] = [
         (r#""int""#, b"", "record ends early"),
         (r#""int""#, &[0xff], "record ends early"),
         (r#""int""#, &[2, 2], "bytes are left over"),
         (r#""int""#, &[0xff, 0xff, 0xff, 0xff, 0x7f], "int has more than 32 bits"),
         (r#""long""#, &[0xff; 10], "long has more than 64 bits"),
+        (r#""long""#, &[0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x02], "long has more than 64 bits"),
         (r#""boolean""#, &[2], "boolean is neither 0 nor 1"),
         (r#""string""#, &[4, b'a'], "record ends early"),
         (r#""string""#, &[1], "length is negative"),
