@@ -82,16 +82,21 @@ struct World {
     versions: Vec<u64>,
 }
 
-fn settings() -> Settings {
-    // So little memory that timelines are dropped and read back all the time.
-    Settings { partitions: 4, memory_budget: 120_000, checkpoint_after: 30_000, ..Settings::default() }
+fn settings(seed: u64) -> Settings {
+    let roomy = Settings { partitions: 4, ..Settings::default() };
+    match seed % 2 {
+        // Timelines stay in memory, and chunks are written one by one.
+        0 => roomy,
+        // So little memory that timelines are dropped and read back all the time.
+        _ => Settings { memory_budget: 120_000, checkpoint_after: 30_000, ..roomy },
+    }
 }
 
 impl World {
     fn new(redis: &Redis, name: &str, seed: u64) -> World {
         let home = tempfile::tempdir().expect("a directory");
         let definitions = Arc::new(Definitions::parse("definitions.yaml", DEFINITIONS).expect("definitions"));
-        let store = Arc::new(Store::open(home.path(), definitions.clone(), DEFINITIONS, settings()).expect("a store"));
+        let store = Arc::new(Store::open(home.path(), definitions.clone(), DEFINITIONS, settings(seed)).expect("a store"));
         let mut mirror = Mirror::attach(store.clone(), &redis.settings(name)).expect("a mirror");
         mirror.catch_up().expect("an empty store");
         let reader = Reader::open(redis.settings(name), definitions.clone()).expect("a reader");
@@ -225,7 +230,7 @@ fn shown(answer: Result<Answer, ReadError>) -> Result<(String, Vec<u64>), String
 #[test]
 fn redis_answers_with_the_bits_of_the_embedded_store() {
     let Some(redis) = Redis::start(None) else { return };
-    for seed in [11, 12, 13] {
+    for seed in [11, 12, 13, 14] {
         let mut world = World::new(&redis, &format!("bits-{seed}"), seed);
         for round in 0..14 {
             let events = 1 + world.chance.below(if round % 3 == 0 { 900 } else { 60 }) as usize;
@@ -233,7 +238,7 @@ fn redis_answers_with_the_bits_of_the_embedded_store() {
             if round % 4 == 2 {
                 continue; // two commits in one round of the mirror
             }
-            if round % 5 == 1 {
+            if round % 5 == 1 && seed != 12 {
                 world.store.checkpoint().expect("a checkpoint");
             }
             assert_eq!(world.mirror.catch_up().expect("a round"), world.store.version());
@@ -330,7 +335,7 @@ fn a_store_that_is_opened_again_goes_on() {
     let World { home, store, mirror, .. } = world;
     drop(mirror);
     drop(store);
-    let store = Arc::new(Store::open(home.path(), definitions.clone(), DEFINITIONS, settings()).expect("the store again"));
+    let store = Arc::new(Store::open(home.path(), definitions.clone(), DEFINITIONS, settings(8)).expect("the store again"));
     let mirror = Mirror::attach(store.clone(), &redis.settings("again")).expect("a mirror");
     let reader = Reader::open(redis.settings("again"), definitions.clone()).expect("a reader");
     let lookups = (0..2).map(|service| Lookup::of_service(definitions.clone(), service)).collect();
@@ -355,7 +360,7 @@ fn what_is_not_ours_is_refused_by_name() {
     let refused = Reader::open(redis.settings("nobody's"), definitions.clone()).map(|_| ()).expect_err("nothing there");
     assert!(matches!(refused, OnlineError::Missing { .. }), "{refused}");
     let home = tempfile::tempdir().expect("a directory");
-    let other = Arc::new(Store::open(home.path(), definitions, DEFINITIONS, settings()).expect("a store"));
+    let other = Arc::new(Store::open(home.path(), definitions, DEFINITIONS, settings(8)).expect("a store"));
     let refused = Mirror::attach(other, &redis.settings("ours")).map(|_| ()).expect_err("another store");
     assert!(refused.to_string().contains("it mirrors another store"), "{refused}");
     redis.ask(&redis.nodes()[0], &["CONFIG", "SET", "maxmemory-policy", "allkeys-lru"]).expect("an answer");
