@@ -349,6 +349,26 @@ fn a_store_that_is_opened_again_goes_on() {
 }
 
 #[test]
+fn a_store_put_back_from_a_copy_does_not_write_over_what_is_newer() {
+    let Some(redis) = Redis::start(None) else { return };
+    let mut world = World::new(&redis, "copied", 11);
+    world.take_in(300);
+    world.mirror.catch_up().expect("a round");
+    let definitions = world.store.definitions().clone();
+    let World { home, store, mut mirror, .. } = world;
+    let copy = tempfile::tempdir().expect("a directory");
+    std::fs::copy(home.path().join("floodmark.redb"), copy.path().join("floodmark.redb")).expect("a copy");
+    let mut world = World { store, home, ..World::new(&redis, "other", 12) };
+    (world.at, world.ids, world.files) = (START + 2 * DAY, 900, 100);
+    world.take_in(100);
+    mirror.catch_up().expect("a round");
+    drop((world, mirror));
+    let back = Arc::new(Store::open(copy.path(), definitions, DEFINITIONS, settings(11)).expect("the copy"));
+    let refused = Mirror::attach(back, &redis.settings("copied")).map(|_| ()).expect_err("an older copy");
+    assert!(refused.to_string().contains("an older copy"), "{refused}");
+}
+
+#[test]
 fn what_is_not_ours_is_refused_by_name() {
     let Some(redis) = Redis::start(None) else { return };
     let world = World::new(&redis, "ours", 10);

@@ -48,18 +48,6 @@ impl Store {
         Ok(store)
     }
 
-    /// Tells the store from any other one, of the same definitions too.
-    pub(crate) fn identity(&self) -> Result<u64, StoreError> {
-        if let Some(bytes) = meta(&self.database, META_IDENTITY)? {
-            return Ok(restore(&bytes)?);
-        }
-        let identity = RandomState::new().hash_one(&self.directory);
-        let transaction = self.database.begin_write().map_err(engine)?;
-        transaction.open_table(META).map_err(engine)?.insert(META_IDENTITY, snapshot(&identity).as_slice()).map_err(engine)?;
-        transaction.commit().map_err(engine)?;
-        Ok(identity)
-    }
-
     /// The definition file that the store in a directory was made with.
     pub fn definitions_of(directory: &Path) -> Result<String, OpenError> {
         if !directory.join(FILE).exists() {
@@ -328,7 +316,6 @@ fn id_of(database: &Database) -> Result<u64, StoreError> {
 
 const META_FINGERPRINTS: &str = "fingerprints";
 const META_SOURCES: &str = "sources";
-const META_IDENTITY: &str = "identity";
 
 /// What is wrong with the sources, which are stored by their place: further ones may follow, and that is all.
 fn changed_sources(database: &Database, definitions: &Definitions) -> Result<Option<String>, OpenError> {

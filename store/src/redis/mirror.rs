@@ -27,7 +27,6 @@ const TRIES: usize = 4;
 /// Writes an embedded store to Redis.
 pub struct Mirror {
     store: Arc<Store>,
-    identity: u64,
     writer: Writer,
     partitions: Vec<Mirrored>,
     claimed: bool,
@@ -54,10 +53,22 @@ impl Mirror {
         // Before the first version is taken: what is applied from now on is noted.
         store.changes.begin();
         let partitions = (0..store.partitions()).map(|_| Mirrored { look_through: true, ..Mirrored::default() }).collect();
-        let identity = store.identity()?;
-        let mut mirror = Mirror { store, identity, writer: Writer::new(settings), partitions, claimed: false };
+        let mut mirror = Mirror { store, writer: Writer::new(settings), partitions, claimed: false };
         mirror.claim()?;
+        mirror.refuse_newer(settings)?;
         Ok(mirror)
+    }
+
+    /// A store that was put back from a copy commits other events under versions that Redis has already: it would keep the old ones.
+    fn refuse_newer(&self, settings: &RedisSettings) -> Result<(), OnlineError> {
+        let (found, ours) = (self.partitions.iter().filter_map(|partition| partition.version).max(), self.store.version());
+        match found {
+            Some(found) if found > ours => {
+                let difference = format!("it is at version {found}, and this store, an older copy, at {ours}");
+                Err(OnlineError::Other { difference, name: settings.name.clone() })
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Brings Redis to the newest version, and returns that.
@@ -89,7 +100,7 @@ impl Mirror {
     }
 
     fn claim(&mut self) -> Result<(), OnlineError> {
-        let found = self.writer.claim(&self.store, self.identity)?;
+        let found = self.writer.claim(&self.store)?;
         for (partition, found) in self.partitions.iter_mut().zip(found) {
             // Less than it said that it had.
             partition.look_through |= found < partition.version;

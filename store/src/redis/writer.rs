@@ -55,13 +55,13 @@ impl Writer {
     }
 
     /// Takes over all partitions for a store, and says what version each is at, if at any.
-    pub(super) fn claim(&mut self, store: &Store, identity: u64) -> Result<Vec<Option<u64>>, OnlineError> {
+    pub(super) fn claim(&mut self, store: &Store) -> Result<Vec<Option<u64>>, OnlineError> {
         self.refuse_eviction()?;
         let partitions = store.partitions();
-        let found = self.ask(Place::Meta, &meta::describe(&self.name, store.definitions(), partitions, identity))?;
+        let found = self.ask(Place::Meta, &meta::describe(&self.name, store.definitions(), partitions, store.id()))?;
         let found = meta::check(&found, &self.name, store.definitions())?;
         let other = |difference: String| OnlineError::Other { difference, name: self.name.clone() };
-        if found.store != identity {
+        if found.store != store.id() {
             return Err(other("it mirrors another store".to_owned()));
         }
         if found.partitions != partitions {
