@@ -238,6 +238,9 @@ fn an_idle_partition_holds_nothing_back_and_one_that_returns_drags_nothing_back(
     produce(1, 4, 1_990);
     produce(0, 5, 5_000);
     all_read(&reading, 5);
+    for metric in ["delay_seconds", "troubles_total"] {
+        assert!(reading.metric(&format!("floodmark_kafka_{metric}{{source=\"payments\"}}")) >= 0.0, "{metric}");
+    }
     until("the second to hold it", || (watermark() - watermark_of(1_990)).abs() < 20.0);
     reading.running.terminate();
     assert!(reading.running.ended());
