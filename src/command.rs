@@ -4,6 +4,7 @@ mod check;
 mod definitions;
 mod demo;
 mod get;
+mod ingest;
 mod late;
 mod models;
 mod predictions;
@@ -13,6 +14,7 @@ mod score;
 mod scores;
 mod scoring;
 mod serve;
+mod topic;
 mod training_set;
 mod up;
 mod verify;
@@ -36,6 +38,8 @@ pub(crate) enum Command {
     Replay(replay::Args),
     /// Takes events in and serves features, in one process.
     Up(Box<up::Args>),
+    /// One worker of a pipeline over Kafka and Redis: route, or apply.
+    Ingest(Box<ingest::Args>),
     /// Serves features from Redis, and keeps nothing.
     Serve(Box<serve::Args>),
     /// Looks up the features of one entity.
@@ -69,6 +73,7 @@ impl Command {
             Command::Definitions(args) => definitions::run(&args, json),
             Command::Replay(args) => replay::run(&args, json),
             Command::Up(args) => up::run(&args, json),
+            Command::Ingest(args) => ingest::run(&args, json),
             Command::Serve(args) => serve::run(&args, json),
             Command::Get(args) => get::run(&args, json),
             Command::Score(args) => score::run(&args, json),

@@ -16,6 +16,7 @@ mod keeping;
 mod kernel;
 mod models_command;
 mod online;
+mod pipeline;
 mod push;
 mod real_transactions;
 mod score;

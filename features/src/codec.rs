@@ -171,11 +171,11 @@ fn decode_column<'a>(bytes: &mut &[u8], words: impl Iterator<Item = &'a mut u64>
     Ok(())
 }
 
-fn zigzag(difference: u64) -> u64 {
+pub(crate) fn zigzag(difference: u64) -> u64 {
     difference << 1 ^ ((difference as i64) >> 63) as u64
 }
 
-fn unzigzag(word: u64) -> u64 {
+pub(crate) fn unzigzag(word: u64) -> u64 {
     word >> 1 ^ (word & 1).wrapping_neg()
 }
 

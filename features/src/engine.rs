@@ -115,6 +115,8 @@ pub struct Outputs {
     pub closed: Vec<ClosedWindow>,
     /// Events that were not simply accepted by every view of their section, by sequence number.
     pub exceptions: Vec<(u64, Outcome)>,
+    /// Entities, by kind and key, of which a window was emitted or forgotten because the watermark moved.
+    pub timed: Vec<(usize, Arc<[u8]>)>,
 }
 
 /// An event that missed final values of a view (T10).
@@ -385,11 +387,42 @@ impl Shard {
             for timer in due {
                 let found = self.entities[entity].find_mut(hash_key(&timer.key), |s| *s.key == *timer.key);
                 if let Some(state) = found {
+                    outputs.timed.push((entity, timer.key.clone()));
                     closing.fire(&plan, at, state, &timer, *sequence, outputs);
                 }
             }
         }
         self.closing[at] = closing;
+    }
+}
+
+impl Shard {
+    /// A partition whose watermarks stand where they did, without its entities. Those with open windows are to be admitted with
+    /// [`Shard::admit_open`] before anything is applied; others may follow when they are needed.
+    pub fn resumed(plan: Arc<EnginePlan>, followed: &[(Time, Option<u64>)], counts: Vec<ViewCounts>) -> Shard {
+        let mut shard = Shard::new(plan);
+        shard.counts = counts;
+        for (closing, (watermark, followed)) in shard.closing.iter_mut().zip(followed) {
+            (closing.watermark, closing.followed) = (*watermark, *followed);
+        }
+        shard
+    }
+
+    /// How far each section has followed its watermark, as [`Shard::resumed`] takes it.
+    pub fn followed(&self) -> Vec<(Time, Option<u64>)> {
+        self.closing.iter().map(|closing| (closing.watermark, closing.followed)).collect()
+    }
+
+    /// Puts an entity in that was read back, with the timers of its open windows, unless it is there.
+    pub fn admit_open(&mut self, entity: usize, state: EntityState) {
+        let plan = self.plan.clone();
+        if self.entity(entity, hash_key(&state.key), &state.key).is_some() {
+            return;
+        }
+        for (at, section) in plan.sections.iter().enumerate().filter(|(_, section)| section.entity == entity && section.emits) {
+            self.closing[at].await_windows(&plan, section, &state);
+        }
+        self.admit(entity, state);
     }
 }
 

@@ -9,6 +9,7 @@ pub mod definition;
 pub mod engine;
 pub mod evaluate;
 pub mod expression;
+pub mod feature_log;
 pub mod key;
 pub mod lookup;
 pub mod row;

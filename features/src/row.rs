@@ -304,6 +304,22 @@ impl RowBuffer {
         }
     }
 
+    /// Raises `visible_from` of each of `count` rows; returns the rows for which it is only now after their own time.
+    pub(crate) fn see_from(&mut self, earliest: Time, count: usize) -> Vec<usize> {
+        let stride = self.words.len().checked_div(count).unwrap_or(0).max(1);
+        let mut overtaken = Vec::new();
+        for (row, words) in self.words.chunks_exact_mut(stride).enumerate() {
+            let visible = words[VISIBLE] as i64;
+            if visible < earliest.micros() {
+                if visible == words[TIME] as i64 {
+                    overtaken.push(row);
+                }
+                words[VISIBLE] = earliest.micros() as u64;
+            }
+        }
+        overtaken
+    }
+
     /// Appends a row made of owned values: for the event that a request carries, and for tests.
     pub fn push(&mut self, time: Time, id: &EventId, visible: Time, version: u64, values: &[Value]) {
         let id = match id {

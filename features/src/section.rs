@@ -156,6 +156,11 @@ impl Section {
         Some(&self.late[at])
     }
 
+    /// Lets no event count before an instant; returns those that else had counted from their own time on.
+    pub fn see_from(&mut self, earliest: Time) -> Vec<usize> {
+        self.rows.see_from(earliest, self.len())
+    }
+
     /// Forgets the events and keeps the memory.
     pub fn clear(&mut self) {
         self.sequence.clear();

@@ -213,6 +213,12 @@ impl SourceProgress {
         self.combined.watermark()
     }
 
+    /// The partition that the source's watermark waits for; none if every one is idle.
+    pub fn held_back_by(&self) -> Option<&PartitionProgress> {
+        let aligned = self.combined.channels.iter().zip(&self.partitions).filter(|(channel, _)| channel.aligned);
+        aligned.min_by_key(|(channel, _)| channel.watermark).map(|(_, partition)| partition)
+    }
+
     /// A bounded input has ended; true if the source's watermark moved.
     pub fn end(&mut self, partition: usize) -> bool {
         self.partitions[partition].ended = true;
@@ -236,14 +242,34 @@ impl SourceProgress {
         self.combined.set_active(partition).is_some()
     }
 
+    /// A partition's watermark as whoever reads the partition has told it; true if the source's moved.
+    pub fn tell(&mut self, partition: usize, watermark: Time) -> bool {
+        let marks = &mut self.partitions[partition].marks;
+        let moves = watermark > marks.watermark;
+        marks.watermark = marks.watermark.max(watermark);
+        moves && self.combined.advance(partition, watermark).is_some()
+    }
+
     /// Every partition is idle: hold, or follow the clock that the edge read (T8). True if the source's watermark moved.
     pub fn while_all_idle(&mut self, choice: WhenAllIdle, now: Time, idle_timeout: Span) -> bool {
-        let to = (now - idle_timeout - self.max_out_of_orderness).previous_tick();
-        let moves = choice == WhenAllIdle::Advance && self.combined.all_idle() && to > self.watermark();
+        self.all_idle_until(by_clock(choice, now, idle_timeout, self.max_out_of_orderness))
+    }
+
+    /// The same where somebody else has read the clock ([`by_clock`]).
+    pub fn all_idle_until(&mut self, to: Time) -> bool {
+        let moves = self.combined.all_idle() && to > self.watermark();
         if moves {
             self.combined.output = Some(to);
         }
         moves
+    }
+}
+
+/// How far the clock takes the watermark of a source of which every partition is idle; [`Time::NONE`] where it is to hold (T8).
+pub fn by_clock(choice: WhenAllIdle, now: Time, idle_timeout: Span, max_out_of_orderness: Span) -> Time {
+    match choice {
+        WhenAllIdle::Advance => (now - idle_timeout - max_out_of_orderness).previous_tick(),
+        WhenAllIdle::Hold => Time::NONE,
     }
 }
 

@@ -36,6 +36,8 @@ pub struct Router {
     emits: bool,
     /// Whether its events are to be scored.
     scored: bool,
+    /// Where each partition has a router of its own: which it is.
+    alone: Option<u64>,
     key: Vec<u8>,
 }
 
@@ -47,12 +49,18 @@ impl Router {
     pub fn new(plan: Arc<EnginePlan>, source: usize, partitions: usize, progress: SourceProgress) -> Router {
         let sections: Vec<usize> = (0..plan.sections.len()).filter(|at| plan.sections[*at].source == source).collect();
         let emits = sections.iter().any(|at| plan.sections[*at].emits);
-        Router { plan, source, partitions, progress, sections, emits, scored: false, key: Vec::new() }
+        Router { plan, source, partitions, progress, sections, emits, scored: false, alone: None, key: Vec::new() }
     }
 
     /// The same, and what it commits goes to whoever scores it as well.
     pub fn scored(self, scored: bool) -> Router {
         Router { scored, ..self }
+    }
+
+    /// The same for one partition of the source alone, by its number. Nothing is counted over all partitions then: events have their
+    /// offsets for sequence numbers.
+    pub fn alone(self, partition: u64) -> Router {
+        Router { alone: Some(partition), ..self }
     }
 
     /// Columns that must not be null: the keys of every entity that takes events of the source.
@@ -151,9 +159,10 @@ impl Router {
             }
             let watermark = self.progress.watermark_of(partition);
             let visible = visible_from(time, watermark, definition.allowed_lateness);
-            let sequence = self.progress.next_sequence;
+            let sequence = if self.alone.is_some() { offset } else { self.progress.next_sequence };
             self.progress.next_sequence += 1;
-            let event = Event { row, time, visible, sequence, made_id: (partition as u64) << OFFSET_BITS | offset };
+            let made_id = self.alone.unwrap_or(partition as u64) << OFFSET_BITS | offset;
+            let event = Event { row, time, visible, sequence, made_id };
             for at in &self.sections {
                 let section_plan = &plan.sections[*at];
                 columns.key(section_plan, row, &mut self.key);

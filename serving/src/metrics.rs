@@ -31,7 +31,7 @@ pub struct Metrics {
 
 /// Where the numbers are.
 struct Sources {
-    store: Arc<Store>,
+    store: Option<Arc<Store>>,
     models: Option<Arc<Registry>>,
     counts: Arc<Counts>,
     kept: Vec<Kept>,
@@ -62,9 +62,9 @@ impl Kept {
 }
 
 impl Metrics {
-    /// Of a store, its models, and the calls of the servers that share `counts`. Numbers that others keep (calls that were refused for
+    /// Of a store if there is one, its models, and the calls of the servers that share `counts`. Numbers that others keep (calls that were refused for
     /// load, predictions that were not logged, ...) are handed over here, each with its entry in the catalog.
-    pub fn new(store: Arc<Store>, models: Option<Arc<Registry>>, counts: Arc<Counts>, kept: Vec<Kept>) -> Metrics {
+    pub fn new(store: Option<Arc<Store>>, models: Option<Arc<Registry>>, counts: Arc<Counts>, kept: Vec<Kept>) -> Metrics {
         Metrics { sources: Arc::new(Sources { store, models, counts, kept }) }
     }
 
@@ -101,7 +101,9 @@ impl Sources {
     fn tell(&self) {
         ALL.iter().for_each(|metric| metric.describe());
         self.counts.tell();
-        read::store(&self.store);
+        if let Some(store) = &self.store {
+            read::store(store);
+        }
         if let Some(models) = &self.models {
             read::models(models);
         }

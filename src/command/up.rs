@@ -6,7 +6,7 @@
 mod answers;
 mod published;
 mod topics;
-mod watched;
+pub(in crate::command) mod watched;
 
 use std::io::{self, Write};
 use std::net::SocketAddr;
@@ -39,8 +39,8 @@ use tokio::sync::watch;
 pub(super) use self::answers::{Answers, MAX_REQUEST};
 use self::topics::Topics;
 use self::watched::Watched;
-use super::replay;
 use super::scoring::{self, ScoreArg};
+use super::{replay, topic};
 use crate::failure::Failure;
 use crate::online::{self, OnlineArgs};
 use crate::output::{json_line, stdout};
@@ -140,8 +140,8 @@ pub(crate) fn run(args: &Args, json: bool) -> Result<(), Failure> {
     let store = args.store.open()?;
     let files: Vec<Input> = args.inputs.iter().filter(|input| is_file(input)).cloned().collect();
     known_sources(&store, &args.inputs)?;
-    let topics = topics::named(&args.inputs, args.kafka_config.as_deref())?;
-    let prefix = published::prefix(args.publish.as_deref(), args.kafka_config.as_deref())?;
+    let topics = topic::named(&args.inputs, args.kafka_config.as_deref())?;
+    let prefix = args.publish.as_deref().map(|url| topic::topic(url, args.kafka_config.as_deref())).transpose()?;
     let models =
         args.models.as_ref().map(|directory| load_models(&store, directory, args.onnxruntime.clone(), &args.model_versions)).transpose()?;
     let (scoring, streamed) = scoring::scoring(&store, models.as_ref(), &args.score, &files)?.unzip();

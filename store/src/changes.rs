@@ -11,6 +11,7 @@ use std::time::Duration;
 use floodmark_features::codec::{encode_rows, snapshot};
 use floodmark_features::engine::EntityState;
 use floodmark_features::key::{hash_key, partition_of};
+use floodmark_features::row::Layout;
 use floodmark_features::section::Section;
 use floodmark_features::timeline::Timeline;
 use parking_lot::{Condvar, Mutex, MutexGuard};
@@ -241,30 +242,8 @@ impl Store {
     fn push_state(&self, entity: usize, state: &EntityState, wanted: Wanted, found: &mut Vec<TimelineChange>) {
         for view in (0..self.definitions().views.len()).filter(|view| self.definitions().views[*view].entity == entity) {
             let timeline = &state.timelines[self.places[view]];
-            found.extend(self.change_of(view, &state.key, timeline, wanted));
+            found.extend(change_of(view, &state.key, timeline, self.view_layout(view), wanted));
         }
-    }
-
-    fn change_of(&self, view: usize, key: &[u8], timeline: &Timeline, wanted: Wanted) -> Option<TimelineChange> {
-        let folded = timeline.folded().map(|folded| folded.summary.newest_version);
-        let newest = timeline.summary().map(|summary| summary.newest_version).max(folded);
-        let (whole, since) = match wanted {
-            Wanted::Whole => (true, None),
-            // Where retention has taken the first chunk, whether a mirror knows is not known.
-            Wanted::WholeIfNewer(since) if newest > Some(since) || timeline.chunks().first().is_some_and(|c| c.id > 0) => (true, None),
-            Wanted::WholeIfNewer(_) => return None,
-            Wanted::Changed(since) => (false, Some(since)),
-        };
-        let layout = self.view_layout(view);
-        let encoded = |rows| {
-            let mut bytes = Vec::new();
-            encode_rows(rows, &mut bytes);
-            bytes
-        };
-        let changed = timeline.chunks().into_iter().filter(|chunk| since.is_none_or(|since| chunk.changed > since));
-        let chunks: Vec<(u32, Vec<u8>)> = changed.map(|chunk| (chunk.id, encoded(chunk.rows(layout)))).collect();
-        let folded = timeline.folded().filter(|_| whole).map(snapshot);
-        (whole || !chunks.is_empty()).then(|| TimelineChange { key: timeline_key(view, key), whole, folded, chunks })
     }
 
     /// The keys of an entity that have chunks at rest, each once.
@@ -288,9 +267,31 @@ impl Store {
     }
 }
 
+/// What is to be written of a timeline; `None` if nothing is.
+pub(crate) fn change_of(view: usize, key: &[u8], timeline: &Timeline, layout: &Layout, wanted: Wanted) -> Option<TimelineChange> {
+    let folded = timeline.folded().map(|folded| folded.summary.newest_version);
+    let newest = timeline.summary().map(|summary| summary.newest_version).max(folded);
+    let (whole, since) = match wanted {
+        Wanted::Whole => (true, None),
+        // Where retention has taken the first chunk, whether a mirror knows is not known.
+        Wanted::WholeIfNewer(since) if newest > Some(since) || timeline.chunks().first().is_some_and(|c| c.id > 0) => (true, None),
+        Wanted::WholeIfNewer(_) => return None,
+        Wanted::Changed(since) => (false, Some(since)),
+    };
+    let encoded = |rows| {
+        let mut bytes = Vec::new();
+        encode_rows(rows, &mut bytes);
+        bytes
+    };
+    let changed = timeline.chunks().into_iter().filter(|chunk| since.is_none_or(|since| chunk.changed > since));
+    let chunks: Vec<(u32, Vec<u8>)> = changed.map(|chunk| (chunk.id, encoded(chunk.rows(layout)))).collect();
+    let folded = timeline.folded().filter(|_| whole).map(snapshot);
+    (whole || !chunks.is_empty()).then(|| TimelineChange { key: timeline_key(view, key), whole, folded, chunks })
+}
+
 /// What is wanted of an entity's timelines.
 #[derive(Clone, Copy)]
-enum Wanted {
+pub(crate) enum Wanted {
     /// All of each.
     Whole,
     /// All of those that hold something newer than a version, or have lost something to retention.

@@ -5,6 +5,7 @@
 //! partition up to a version; a [`Reader`] answers from it, with the same bits. Where Redis has lost what it acknowledged, the mirror
 //! sees that progress went back, and writes again what is missing.
 
+mod applier;
 mod error;
 mod layout;
 mod link;
@@ -14,6 +15,7 @@ mod reader;
 mod scripts;
 mod writer;
 
+pub use applier::{Applier, ApplyError, LogRecord, PartitionState};
 pub use error::OnlineError;
 pub use link::Address;
 pub use mirror::{Following, Mirror};

@@ -9,10 +9,24 @@ use std::fmt::Write;
 
 use xxhash_rust::xxh3::xxh3_64;
 
-use super::{OutputType, Source, View};
+use super::{Definitions, OutputType, Source, View};
 use crate::lookup::Lookup;
 use crate::schema::Schema;
 use crate::value::Value;
+
+impl Definitions {
+    /// Tells whether two programs mean the same by what they hand each other: sources and views, in order, and what is emitted.
+    pub fn fingerprint(&self) -> u64 {
+        let mut text = String::from("floodmark definitions 1\n");
+        let sources = self.sources.iter().map(|source| source.name.clone());
+        let views = self.views.iter().map(|view| format!("{:?} {:016x} {}", view.name, view.fingerprint, view.closed_windows as u64));
+        sources.chain(views).for_each(|line| {
+            text.push_str(&line);
+            text.push('\n');
+        });
+        xxh3_64(text.as_bytes())
+    }
+}
 
 pub(super) fn of_view(view: &View, source: &Source, keys: &Schema) -> u64 {
     xxh3_64(canonical(view, source, keys).as_bytes())

@@ -13,7 +13,7 @@ use crate::aggregate::{Partial, WindowFacts};
 use crate::definition::{ClosedWindows, Slot, View};
 use crate::evaluate::{partials_of_extent, size_of_window};
 use crate::row::Row;
-use crate::section::ViewPlan;
+use crate::section::{SectionPlan, ViewPlan};
 use crate::time::{Span, Time};
 use crate::value::Value;
 use crate::window::{Extent, Frame, Grid, Window};
@@ -255,6 +255,19 @@ impl Closing {
             self.keep_until_final(closes, step.lateness(), end, id, state);
         } else {
             self.timers.insert(Timer { at: closes, end, start, key: state.key.clone(), view, window: place });
+        }
+    }
+
+    /// Sets the timers of windows that were read back: one that has not closed is due when it does, one that has when it is final.
+    pub(super) fn await_windows(&mut self, plan: &EnginePlan, section: &SectionPlan, state: &EntityState) {
+        for ((view, place, start), open) in &state.open.windows {
+            let of_section = section.views.iter().any(|view_plan| view_plan.view == *view as usize);
+            let window = plan.emits[*view as usize].windows.get(*place as usize).filter(|_| of_section);
+            let Some(window) = window else { continue };
+            let closes = open.end.previous_tick() + window.frame.delay;
+            let lateness = plan.definitions.sources[section.source].allowed_lateness;
+            let at = if closes > self.watermark { closes } else { closes + lateness };
+            self.timers.insert(Timer { at, end: open.end, start: *start, key: state.key.clone(), view: *view, window: *place });
         }
     }
 

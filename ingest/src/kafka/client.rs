@@ -42,12 +42,27 @@ pub(super) fn consumer(topic: &Topic) -> ClientConfig {
     config
 }
 
+/// A member of a group that shares the partitions of topics.
+pub(super) fn member(topic: &Topic, group: &str) -> ClientConfig {
+    let mut config = consumer(topic);
+    // A member that is gone is noticed after the session's timeout; until then nobody has its partitions.
+    for (name, value) in [("session.timeout.ms", "10000"), ("heartbeat.interval.ms", "1000")] {
+        if !topic.properties.iter().any(|(given, _)| given == name) {
+            config.set(name, value);
+        }
+    }
+    // A record of the feature log may be larger than what brokers take by default.
+    config.set("fetch.message.max.bytes", "64000000");
+    config.set("group.id", group).set("partition.assignment.strategy", "cooperative-sticky");
+    config
+}
+
 /// A producer whose transactions are one after the other under this id.
 pub(super) fn producer(topic: &Topic, id: &str) -> ClientConfig {
     let mut config = client(topic);
     // The same partition for a key as Java's clients choose; a transaction that nobody ends blocks its readers for half a minute.
     config.set("linger.ms", "5").set("partitioner", "murmur2_random").set("compression.type", "lz4");
-    config.set("transaction.timeout.ms", "30000").set("message.timeout.ms", "25000");
+    config.set("transaction.timeout.ms", "30000").set("message.timeout.ms", "25000").set("message.max.bytes", "64000000");
     let mut config = with_properties(config, topic);
     config.set("transactional.id", id).set("enable.idempotence", "true").set("acks", "all");
     config

@@ -8,22 +8,19 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use floodmark_features::definition;
-use floodmark_features::time::Time;
 use floodmark_features::watermark::SourceProgress;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::message::{BorrowedMessage, Message};
+use rdkafka::message::{BorrowedMessage, Message as _};
 use rdkafka::{Offset, TopicPartitionList};
 use tokio::sync::watch;
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::client::{Told, consumer};
+use super::intake::{Intake, RETRY};
 use super::status::Status;
 use super::topic::{Lost, Topic};
-use crate::columns::RowBuilder;
-use crate::payload::lossy;
 use crate::record::{Decoder, FormatError};
-use crate::reject::{Reject, RejectReason};
 use crate::router::Router;
 use crate::writer::{Feed, Gone};
 
@@ -33,8 +30,6 @@ const LINGER: Duration = Duration::from_millis(5);
 const POLL: Duration = Duration::from_millis(50);
 /// How long a broker may take for a question.
 const ANSWER: Duration = Duration::from_secs(5);
-/// How long to wait before a broker that did not answer is asked again.
-const RETRY: Duration = Duration::from_millis(500);
 /// How often a topic is asked for partitions that it did not have before.
 const LOOK_FOR_PARTITIONS: Duration = Duration::from_secs(30);
 
@@ -117,27 +112,7 @@ struct Reader {
     status: Arc<Status>,
     decoder: Decoder,
     required: Vec<usize>,
-    partitions: BTreeMap<i32, Partition>,
-}
-
-/// A partition that is being read.
-struct Partition {
-    name: String,
-    rows: RowBuilder,
-    appended: Vec<Time>,
-    /// The offset of the next record.
-    next: u64,
-    end: End,
-}
-
-/// How long a partition has been at its end (T8).
-enum End {
-    /// Records may be waiting.
-    Ahead,
-    /// It was read to its end at that moment, whose offset the broker said, once it was asked.
-    Reached(Instant, Option<i64>),
-    /// For longer than the timeout; the writer knows.
-    Idle,
+    partitions: BTreeMap<i32, Intake>,
 }
 
 /// Why the inner loop has stopped.
@@ -222,7 +197,7 @@ impl Reader {
                 }
                 Some(Err(KafkaError::PartitionEOF(number))) => {
                     if let Some(partition) = self.partitions.get_mut(&number) {
-                        partition.end = End::Reached(Instant::now(), None);
+                        partition.end.reached();
                     }
                 }
                 Some(Err(KafkaError::MessageConsumptionFatal(code))) => {
@@ -242,42 +217,15 @@ impl Reader {
     /// Decodes a record; true if nothing more is to be taken: its batch is full, or it is time to stop.
     fn take(&mut self, message: &BorrowedMessage<'_>) -> bool {
         let stopping = self.stopping.clone();
-        let (Some(partition), Ok(offset)) = (self.partitions.get_mut(&message.partition()), u64::try_from(message.offset())) else {
-            return false;
-        };
-        let rows = &mut partition.rows;
-        let before = rows.rows();
-        match message.payload() {
-            None => rows.reject(Reject::new(offset, RejectReason::Tombstone, lossy(message.key().unwrap_or_default()))),
-            Some(value) if value.len() > self.topic.max_record_bytes => {
-                rows.reject(Reject::new(offset, RejectReason::TooLong { limit: self.topic.max_record_bytes }, lossy(value)));
-            }
-            // A registry that does not answer is waited for, as a broker is. When told to stop, the record is left for the next start.
-            Some(value) => {
-                while let Err(error) = self.decoder.take(offset, value, rows) {
-                    self.status.trouble(&error.to_string());
-                    if *stopping.borrow() {
-                        return true;
-                    }
-                    std::thread::sleep(RETRY);
-                }
-            }
-        }
-        partition.end = End::Ahead;
-        partition.next = offset + 1;
-        if rows.rows() > before {
-            // To the end of the millisecond: Kafka's timestamps are cut there.
-            let millis = message.timestamp().to_millis().unwrap_or(i64::MAX / 1000 - 1);
-            partition.appended.push(Time::from_micros(millis.saturating_mul(1000).saturating_add(999)));
-        }
-        rows.is_full()
+        let Some(partition) = self.partitions.get_mut(&message.partition()) else { return false };
+        let taken = partition.take(message, &self.topic, &mut self.decoder, &self.status, || *stopping.borrow());
+        !taken || partition.is_full()
     }
 
     /// Hands over what was gathered, each partition's records as one batch.
     fn hand_over(&mut self) -> Result<(), ConsumeError> {
-        for (number, partition) in self.partitions.iter_mut().filter(|(_, partition)| !partition.rows.is_empty()) {
-            let mut batch = partition.rows.finish(partition.next);
-            batch.appended = std::mem::take(&mut partition.appended);
+        for (number, partition) in &mut self.partitions {
+            let Some(batch) = partition.finish() else { continue };
             let (status, number, next) = (self.status.clone(), *number, partition.next);
             let oldest = batch.appended.iter().min().copied();
             let done = move |_: &floodmark_store::BatchReport, _| {
@@ -290,31 +238,13 @@ impl Reader {
         Ok(())
     }
 
-    /// A partition is idle once it has been at its end for longer than the timeout, and a broker says that it still is (T8): silence
-    /// alone says nothing, for the broker may be away.
     fn judge_ends(&mut self, client: &BaseConsumer<Told>) -> Result<(), ConsumeError> {
         let timeout = Duration::from_micros(u64::try_from(self.definition().idle_timeout.micros()).unwrap_or(0));
         for (number, partition) in &mut self.partitions {
-            let End::Reached(since, end) = partition.end else { continue };
-            let asked = match end {
-                None => Duration::ZERO,
-                Some(_) if since.elapsed() > timeout => timeout,
-                Some(_) => continue,
-            };
-            // Who is silent for a moment only is not asked about.
-            if since.elapsed() < asked.max(POLL) {
-                continue;
-            }
-            let Ok((_, now)) = client.fetch_watermarks(&self.topic.name, *number, ANSWER) else { continue };
-            match end {
-                None => partition.end = End::Reached(since, Some(now)),
-                Some(end) if end == now => {
-                    partition.end = End::Idle;
-                    self.feed.idle(&partition.name)?;
-                    self.status.reached(*number, partition.next, true);
-                }
-                // Something is on its way.
-                Some(_) => partition.end = End::Reached(Instant::now(), None),
+            let ask = || client.fetch_watermarks(&self.topic.name, *number, ANSWER).ok().map(|(_, end)| end);
+            if partition.end.becomes_idle(timeout, ask) {
+                self.feed.idle(&partition.name)?;
+                self.status.reached(*number, partition.next, true);
             }
         }
         Ok(())
@@ -397,9 +327,8 @@ impl Reader {
         client.incremental_assign(&list).map_err(ConsumeError::Fatal)
     }
 
-    fn partition(&self, number: i32, next: u64) -> Partition {
-        let rows = RowBuilder::new(self.definition(), &self.required);
-        Partition { name: self.topic.partition(number), rows, appended: Vec::new(), next, end: End::Ahead }
+    fn partition(&self, number: i32, next: u64) -> Intake {
+        Intake::new(self.topic.partition(number), next, self.definition(), &self.required)
     }
 
     /// The number of a partition of this topic, by its name.
@@ -409,7 +338,7 @@ impl Reader {
 }
 
 /// Whether positions are no longer in the topic, or it is gone.
-fn tells_of_loss(code: RDKafkaErrorCode) -> bool {
+pub(super) fn tells_of_loss(code: RDKafkaErrorCode) -> bool {
     use RDKafkaErrorCode::{AutoOffsetReset, OffsetOutOfRange, UnknownPartition, UnknownTopic, UnknownTopicOrPartition};
     matches!(code, AutoOffsetReset | OffsetOutOfRange | UnknownPartition | UnknownTopic | UnknownTopicOrPartition)
 }

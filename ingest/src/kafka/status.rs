@@ -77,6 +77,11 @@ impl Status {
         it.idle = idle;
     }
 
+    /// Somebody else reads a partition now.
+    pub(super) fn gone(&self, partition: i32) {
+        self.partitions.lock().remove(&partition);
+    }
+
     pub(super) fn take(&self, statistics: &Statistics) {
         let mut partitions = self.partitions.lock();
         for (number, of) in statistics.topics.values().flat_map(|topic| &topic.partitions) {

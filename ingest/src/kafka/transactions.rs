@@ -1,4 +1,4 @@
-//! Kafka transactions, as four calls: begin, send, commit, abort. Nothing else of the house touches a transactional producer.
+//! Kafka transactions, as five calls: begin, send, send positions, commit, abort. Nothing else of the house touches a transactional producer.
 //!
 //! What is sent is delivered before a transaction ends either way. A commit would else wait in steps of 100 ms, and an abort that
 //! races the registration of a partition is fatal to the producer.
@@ -6,10 +6,12 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use rdkafka::consumer::ConsumerGroupMetadata;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 
 use super::client::{Told, producer};
+use super::group::{Position, as_list};
 use super::status::Status;
 use super::topic::Topic;
 
@@ -32,6 +34,14 @@ pub(super) enum Broken {
     Rebuild(KafkaError),
 }
 
+impl Broken {
+    /// Whether another producer has the id now, or the transaction took longer than it may: the two look the same.
+    pub(super) fn is_fenced(&self) -> bool {
+        let (Broken::Abort(error) | Broken::Rebuild(error)) = self;
+        error.rdkafka_error_code() == Some(RDKafkaErrorCode::Fenced)
+    }
+}
+
 /// A producer under a transactional id: it alone, of all that have had the id, can commit.
 pub(super) struct Transactions {
     producer: BaseProducer<Told>,
@@ -50,7 +60,10 @@ impl Transactions {
     }
 
     pub(super) fn send(&self, topic: &str, key: &[u8], value: &[u8]) -> Result<(), Broken> {
-        let mut record = BaseRecord::to(topic).key(key).payload(value);
+        self.queue(BaseRecord::to(topic).key(key).payload(value))
+    }
+
+    fn queue(&self, mut record: BaseRecord<'_, [u8], [u8]>) -> Result<(), Broken> {
         let began = Instant::now();
         while let Err((error, back)) = self.producer.send(record) {
             if error != KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull) || began.elapsed() > STEP {
@@ -61,6 +74,26 @@ impl Transactions {
         }
         self.producer.poll(Duration::ZERO);
         Ok(())
+    }
+
+    /// The same to a partition of that number.
+    pub(super) fn send_to(&self, topic: &str, partition: i32, key: &[u8], value: &[u8]) -> Result<(), Broken> {
+        self.queue(BaseRecord::to(topic).partition(partition).key(key).payload(value))
+    }
+
+    /// How far a consumer group has come is part of the transaction, and the transaction fails if the group has moved on meanwhile:
+    /// who was taken for dead has no part in it any more.
+    pub(super) fn send_positions(&self, positions: &[Position], member: &ConsumerGroupMetadata) -> Result<(), Broken> {
+        let list = as_list(positions).map_err(Broken::Rebuild)?;
+        let mut tried = 0;
+        loop {
+            tried += 1;
+            match self.producer.send_offsets_to_transaction(&list, member, STEP) {
+                Ok(()) => return Ok(()),
+                Err(KafkaError::Transaction(error)) if error.is_retriable() && tried < COMMITS => {}
+                Err(error) => return Err(Broken::of(error)),
+            }
+        }
     }
 
     /// After this, readers see all of it.

@@ -72,6 +72,34 @@ catalog! {
         "Kafka transactions of side outputs: committed, aborted (and sent again).";
     PUBLISH_PRODUCERS: Counter "floodmark_publish_producers_replaced_total" []
         "Producers that were thrown away, as what became of their transaction was not known, or they were fenced.";
+    PIPELINE_READ: Counter "floodmark_pipeline_read_total" ["role", "source"]
+        "Records that a worker has taken in: of a source's topic, or of the feature log. Counted once they are committed.";
+    PIPELINE_REJECTED: Counter "floodmark_pipeline_rejected_total" ["role", "source"]
+        "Records that route has refused.";
+    PIPELINE_PUBLISHED: Counter "floodmark_pipeline_published_total" ["role", "source"]
+        "Late events and closed windows that apply has published.";
+    PIPELINE_TRANSACTIONS: Counter "floodmark_pipeline_transactions_total" ["role", "source", "outcome"]
+        "Kafka transactions of a worker: committed, aborted (and done again).";
+    PIPELINE_PRODUCERS: Counter "floodmark_pipeline_producers_replaced_total" ["role", "source"]
+        "Producers that were thrown away, as what became of their transaction was not known, or they were fenced.";
+    PIPELINE_REBALANCES: Counter "floodmark_pipeline_rebalances_total" ["role", "source"]
+        "Changes of which partitions a worker has.";
+    PIPELINE_TROUBLES: Counter "floodmark_pipeline_troubles_total" ["role", "source"]
+        "What a worker's clients complained of: a broker that is away, a connection cut, a Redis that does not answer.";
+    PIPELINE_PARTITIONS: Gauge "floodmark_pipeline_partitions" ["role", "source"]
+        "Partitions that a worker has.";
+    PIPELINE_LAG: Gauge "floodmark_pipeline_lag_records" ["role", "source", "partition"]
+        "Records of a partition that the worker has still to take in. Absent before a broker has answered.";
+    PIPELINE_WATERMARK: Gauge "floodmark_pipeline_watermark_seconds" ["source", "partition"]
+        "Up to here event time is complete in a partition of the feature log, since the epoch.";
+    PIPELINE_VIEW_EVENTS: Gauge "floodmark_pipeline_view_events" ["view", "outcome"]
+        "Events of the worker's partitions by what a view made of them, since the pipeline began: accepted (the partially late ones among them), partially_late, late, duplicate, unassigned.";
+    ONLINE_WRITES: Counter "floodmark_online_writes_total" []
+        "Rounds of writes to the online store.";
+    ONLINE_WRITE_SECONDS: Gauge "floodmark_online_write_seconds" []
+        "Time that these took altogether.";
+    ONLINE_TAKEN_OVER: Counter "floodmark_online_partitions_taken_over_total" []
+        "Partitions of the online store that a worker took over: at its start, from another worker, or again as Redis had lost something.";
     STORE_VERSION: Gauge "floodmark_store_version_seconds" [] "The newest version that can be read, which is a time since the epoch; 0 before the first.";
     COMMITS: Counter "floodmark_store_commits_total" [] "Durable commits. One may hold several batches.";
     COMMIT_SECONDS: Counter "floodmark_store_commit_seconds_total" [] "Time that the disk took for durable commits.";

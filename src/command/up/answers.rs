@@ -93,7 +93,7 @@ impl Answers {
     pub(super) fn handlers(&self, counts: &Arc<Counts>) -> Result<Vec<Arc<dyn Handler>>, Failure> {
         let scores = self.scores();
         let health = Health::new(self.leaving.clone(), self.models.clone());
-        let metrics = Metrics::new(self.store.clone(), self.models.clone(), counts.clone(), self.kept());
+        let metrics = Metrics::new(Some(self.store.clone()), self.models.clone(), counts.clone(), self.kept());
         let inference = Inference::new(scores.clone(), self.admin, self.leaving.clone());
         let calls =
             JsonCalls::new(Features::new(self.store.clone()), scores, counts).map_err(|status| Failure::failed(status.message()))?;

@@ -1,15 +1,13 @@
 //! Kafka topics among the inputs of `floodmark up`: reading them, their metrics, and their end.
 
 use std::future::Future;
-use std::path::Path;
 use std::sync::Arc;
 
+use floodmark_ingest::kafka::Topic;
 use floodmark_ingest::kafka::append::Appender;
 use floodmark_ingest::kafka::consume::{self, ConsumeError};
 use floodmark_ingest::kafka::status::Status;
-use floodmark_ingest::kafka::{Topic, read_properties};
 use floodmark_ingest::push;
-use floodmark_ingest::replay::Input;
 use floodmark_ingest::writer::Handle;
 use floodmark_serving::metrics::{Kept, catalog};
 
@@ -31,17 +29,6 @@ pub(super) struct Read {
 pub(super) struct Topics {
     pub(super) read: Vec<Read>,
     threads: Vec<Watched>,
-}
-
-/// The topics among the inputs, with what all their clients are told.
-pub(super) fn named(inputs: &[Input], properties: Option<&Path>) -> Result<Vec<(String, Topic)>, Failure> {
-    let properties = properties.map(read_properties).transpose().map_err(|error| Failure::usage(error.to_string()))?.unwrap_or_default();
-    let urls = inputs.iter().map(|input| (input, input.path.to_string_lossy())).filter(|(_, url)| Topic::is_url(url));
-    urls.map(|(input, url)| {
-        let topic: Topic = url.parse().map_err(|error: floodmark_ingest::kafka::TopicError| Failure::usage(error.to_string()))?;
-        Ok((input.source.clone(), Topic { properties: properties.clone(), ..topic }))
-    })
-    .collect()
 }
 
 impl Topics {

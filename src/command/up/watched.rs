@@ -7,14 +7,17 @@ use tokio::sync::oneshot;
 use crate::failure::Failure;
 
 /// A thread that ends by itself only when something is wrong.
-pub(super) struct Watched {
+pub(in crate::command) struct Watched {
     ended: oneshot::Receiver<Result<(), Failure>>,
     result: Option<Result<(), Failure>>,
 }
 
 impl Watched {
     /// Waits for a thread on one of its own; `panicked` is what is said if it panics.
-    pub(super) fn new<E: std::error::Error + Send + 'static>(thread: JoinHandle<Result<(), E>>, panicked: &'static str) -> Watched {
+    pub(in crate::command) fn new<E: std::error::Error + Send + 'static>(
+        thread: JoinHandle<Result<(), E>>,
+        panicked: &'static str,
+    ) -> Watched {
         let (tell, ended) = oneshot::channel();
         std::thread::spawn(move || {
             let result = match thread.join() {
@@ -28,7 +31,7 @@ impl Watched {
     }
 
     /// It has ended.
-    pub(super) async fn ended(&mut self) {
+    pub(in crate::command) async fn ended(&mut self) {
         if self.result.is_none() {
             let gone = |_| Err(Failure::failed("a thread is gone"));
             self.result = Some((&mut self.ended).await.unwrap_or_else(gone));
@@ -36,7 +39,7 @@ impl Watched {
     }
 
     /// How it ended.
-    pub(super) async fn result(mut self) -> Result<(), Failure> {
+    pub(in crate::command) async fn result(mut self) -> Result<(), Failure> {
         self.ended().await;
         self.result.unwrap_or(Ok(()))
     }

@@ -5,6 +5,8 @@
 //!   fm:{NAME:P}:p            hash  epoch, version  20 decimal digits
 //!                                  marks           Marks (postcard), as of version
 //!                                  kept            Kept (postcard), of all that was written, further or not
+//!                                  state           State (postcard), as of version; where a feature log is applied
+//!   fm:{NAME:P}:o            hash  entity u16 BE | entity key -> OpenWindows (postcard), as of version; where a feature log is applied
 //!   fm:{NAME:P}:t: view u16 BE | entity key
 //!                            hash  chunk u32 BE -> rows, as in the table `chunks`
 //!                                  f            -> Folded, as in the table `folded`
@@ -14,7 +16,9 @@
 //! are doubles, and digits because its comparison of other bytes goes by the locale.
 
 use floodmark_features::codec::{decode_rows, restore};
-use floodmark_features::row::Layout;
+use floodmark_features::engine::ViewCounts;
+use floodmark_features::feature_log::LogProgress;
+use floodmark_features::row::{Block, Layout};
 use floodmark_features::time::Time;
 use floodmark_features::timeline::{Chunk, Timeline};
 use serde::{Deserialize, Serialize};
@@ -22,14 +26,45 @@ use serde::{Deserialize, Serialize};
 use super::error::OnlineError;
 
 /// The format that this program writes.
-pub(super) const FORMAT: u32 = 1;
+pub(super) const FORMAT: u32 = 2;
 /// The field of a timeline that holds what retention has folded.
 pub(super) const FOLDED: &[u8] = b"f";
 
-/// For each source, its watermark.
-#[derive(Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+/// What each source's watermark was at the last versions of a partition. A request is answered at one version, that of the partition
+/// that is the furthest behind, and what is final there is what the watermarks of that version say.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Marks {
-    pub(super) watermarks: Vec<Time>,
+    /// The newest last.
+    of_versions: Vec<(u64, Vec<Time>)>,
+}
+
+impl Marks {
+    /// So many versions are kept: partitions are not further apart unless something is wrong.
+    const MOST: usize = 16;
+
+    pub(super) fn push(&mut self, version: u64, watermarks: Vec<Time>) {
+        self.of_versions.retain(|(of, _)| *of < version);
+        if self.of_versions.len() == Marks::MOST {
+            self.of_versions.remove(0);
+        }
+        self.of_versions.push((version, watermarks));
+    }
+
+    /// That of a source at a version; [`Time::NONE`] if it is not known any more.
+    pub(super) fn watermark(&self, source: usize, version: u64) -> Time {
+        let at = self.of_versions.iter().rfind(|(of, _)| *of <= version);
+        at.and_then(|(_, watermarks)| watermarks.get(source)).copied().unwrap_or(Time::NONE)
+    }
+}
+
+/// What whoever applies a feature log goes on from, beside timelines and open windows.
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+pub(super) struct State {
+    pub(super) progress: LogProgress,
+    /// For each section, how far it has followed its watermark.
+    pub(super) followed: Vec<(Time, Option<u64>)>,
+    pub(super) counts: Vec<ViewCounts>,
+    pub(super) marks: Marks,
 }
 
 /// For each source, what retention has left.
@@ -54,6 +89,10 @@ pub(super) fn timeline_key(name: &str, partition: usize, timeline: &[u8]) -> Vec
     let mut key = format!("fm:{{{}}}:t:", tag(name, partition)).into_bytes();
     key.extend_from_slice(timeline);
     key
+}
+
+pub(super) fn open_windows_key(name: &str, partition: usize) -> Vec<u8> {
+    format!("fm:{{{}}}:o", tag(name, partition)).into_bytes()
 }
 
 fn tag(name: &str, partition: usize) -> String {
@@ -95,6 +134,22 @@ pub(super) fn timeline_of(fields: &[(&[u8], &[u8])], layout: &Layout) -> Result<
         }
     }
     Ok(Timeline::of_chunks(chunks, folded, layout))
+}
+
+/// The same without rows of later versions, and whether there were any.
+pub(super) fn timeline_until(version: u64, fields: &[(&[u8], &[u8])], layout: &Layout) -> Result<(Timeline, bool), OnlineError> {
+    let timeline = timeline_of(fields, layout)?;
+    if timeline.summary().is_none_or(|summary| summary.newest_version <= version) {
+        return Ok((timeline, false));
+    }
+    let known = |chunk: &&Chunk| {
+        let mut block = Block::default();
+        let rows = chunk.rows(layout);
+        rows.iter().filter(|row| row.version() <= version).for_each(|row| block.insert(block.len(), &row));
+        Chunk::of_block(chunk.id, block, layout)
+    };
+    let chunks = timeline.chunks().iter().map(known).collect();
+    Ok((Timeline::of_chunks(chunks, timeline.folded().cloned(), layout), true))
 }
 
 #[cfg(test)]

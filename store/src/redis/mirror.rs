@@ -13,7 +13,7 @@ use std::time::Duration;
 use super::RedisSettings;
 use super::error::OnlineError;
 use super::layout::{Kept, Marks};
-use super::writer::{Write, Writer, Written};
+use super::writer::{Last, Write, Writer, Written};
 use crate::Store;
 use crate::changes::TimelineChange;
 
@@ -29,6 +29,7 @@ pub struct Mirror {
     store: Arc<Store>,
     writer: Writer,
     partitions: Vec<Mirrored>,
+    marks: Marks,
     claimed: bool,
 }
 
@@ -53,7 +54,7 @@ impl Mirror {
         // Before the first version is taken: what is applied from now on is noted.
         store.changes.begin();
         let partitions = (0..store.partitions()).map(|_| Mirrored { look_through: true, ..Mirrored::default() }).collect();
-        let mut mirror = Mirror { store, writer: Writer::new(settings), partitions, claimed: false };
+        let mut mirror = Mirror { store, writer: Writer::new(settings), partitions, marks: Marks::default(), claimed: false };
         mirror.claim()?;
         mirror.refuse_newer(settings)?;
         Ok(mirror)
@@ -123,7 +124,7 @@ impl Mirror {
     fn round(&mut self) -> Result<Option<u64>, OnlineError> {
         let store = self.store.clone();
         // As in a read: the watermarks before the version, what has changed after it.
-        let marks = Marks { watermarks: (0..store.definitions().sources.len()).map(|source| store.source_watermark(source)).collect() };
+        let watermarks = (0..store.definitions().sources.len()).map(|source| store.source_watermark(source)).collect();
         let version = store.version();
         if self.partitions.iter().all(|partition| partition.version == Some(version)) {
             return Ok(Some(version));
@@ -150,7 +151,8 @@ impl Mirror {
                 }
             }
         }
-        self.finish(version, &marks).map(|whole| whole.then_some(version))
+        self.marks.push(version, watermarks);
+        self.finish(version).map(|whole| whole.then_some(version))
     }
 
     /// Adds what is to be written of a partition; writes it once it is enough. False if Redis has lost something.
@@ -170,10 +172,20 @@ impl Mirror {
     fn write(&mut self, at: usize, version: u64) -> Result<bool, OnlineError> {
         let kept = self.kept();
         let partition = &mut self.partitions[at];
-        let write = Write { partition: at, base: partition.version, version, timelines: &partition.pending, kept: &kept, marks: None };
+        let write = Write {
+            partition: at,
+            epoch: self.writer.epoch(),
+            base: partition.version,
+            version,
+            timelines: &partition.pending,
+            kept: &kept,
+            last: None,
+        };
         let written = self.writer.write(&[write])?;
-        if !written.iter().all(|written| partition.took(written)) {
-            return Ok(false);
+        for written in &written {
+            if !Mirrored::took(written)? {
+                return Ok(false);
+            }
         }
         partition.begun = true;
         partition.pending.clear();
@@ -182,17 +194,17 @@ impl Mirror {
     }
 
     /// Writes the last part of each partition's round, and with it the version.
-    fn finish(&mut self, version: u64, marks: &Marks) -> Result<bool, OnlineError> {
+    fn finish(&mut self, version: u64) -> Result<bool, OnlineError> {
         let kept = self.kept();
         let mut writes = Vec::with_capacity(self.partitions.len());
         for (partition, mirrored) in self.partitions.iter().enumerate() {
-            let (base, timelines) = (mirrored.version, mirrored.pending.as_slice());
-            writes.push(Write { partition, base, version, timelines, kept: &kept, marks: Some(marks) });
+            let (base, timelines, last) = (mirrored.version, mirrored.pending.as_slice(), Some(Last { marks: &self.marks, state: None }));
+            writes.push(Write { partition, epoch: self.writer.epoch(), base, version, timelines, kept: &kept, last });
         }
         let written = self.writer.write(&writes)?;
         let mut whole = true;
         for (partition, written) in self.partitions.iter_mut().zip(written) {
-            match partition.took(&written) {
+            match Mirrored::took(&written)? {
                 true => *partition = Mirrored { version: Some(version), ..Mirrored::default() },
                 false => whole = false,
             }
@@ -260,10 +272,11 @@ const LONGEST_REST: Duration = Duration::from_millis(200);
 
 impl Mirrored {
     /// Whether Redis has what was written; if not, what it has.
-    fn took(&mut self, written: &Written) -> bool {
+    fn took(written: &Written) -> Result<bool, OnlineError> {
         match written {
-            Written::Yes | Written::Old(_) => true,
-            Written::Behind(_) | Written::Unclaimed => false,
+            Written::Yes | Written::Old(_) => Ok(true),
+            Written::Behind(_) | Written::Unclaimed => Ok(false),
+            Written::Fenced { ours, newest } => Err(OnlineError::Fenced { ours: *ours, newest: *newest }),
         }
     }
 }

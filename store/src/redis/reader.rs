@@ -97,16 +97,14 @@ impl Reader {
                 return self.refuse_all(asks, error);
             }
             // A partition that is ahead of another is read as the other is.
-            let at = shelves.iter().min_by_key(|shelf| shelf.version);
-            let (version, watermarks) = at.map_or((0, &[][..]), |shelf| (shelf.version, shelf.marks.watermarks.as_slice()));
+            let version = shelves.iter().map(|shelf| shelf.version).min().unwrap_or(0);
             let moved = |ask: &Ask<'_>| ask.version.is_none() && shelves.iter().any(|shelf| shelf.has_folded_after(version));
             if tries < TRIES && asks.iter().any(moved) {
                 tries += 1;
                 continue;
             }
-            let row = |(ask, places): (&Ask<'_>, &[(usize, usize)])| {
-                self.evaluate(lookup, ask, &Found { version, watermarks, shelves: &shelves, places })
-            };
+            let row =
+                |(ask, places): (&Ask<'_>, &[(usize, usize)])| self.evaluate(lookup, ask, &Found { version, shelves: &shelves, places });
             return asks.iter().zip(places.chunks(lookup.reads.len().max(1))).map(row).collect();
         }
     }
@@ -163,14 +161,13 @@ impl Reader {
         if version > newest {
             return Err(ReadError::VersionInFuture { version, newest });
         }
-        let watermark_of = |source: usize| found.watermarks.get(source).copied().unwrap_or(Time::NONE);
-        let sources = || lookup.reads.iter().map(|read| self.definitions.views[read.view].source);
-        let mut answer = Answer {
-            cells: vec![Cell::default(); lookup.columns.len()],
-            watermark: sources().map(watermark_of).min().unwrap_or(Time::MAX),
-            version,
-        };
+        // As of the newest version, which is what is known of partitions that are further.
+        let watermark_of = |view: usize, shelf: usize| found.shelves[shelf].marks.watermark(self.definitions.views[view].source, newest);
+        let watermarks = lookup.reads.iter().zip(found.places).map(|(read, (shelf, _))| watermark_of(read.view, *shelf));
+        let watermark = watermarks.min().unwrap_or(Time::MAX);
+        let mut answer = Answer { cells: vec![Cell::default(); lookup.columns.len()], watermark, version };
         for (read, (shelf, at)) in lookup.reads.iter().zip(found.places) {
+            let final_at = watermark_of(read.view, *shelf);
             let (view, shelf) = (&self.definitions.views[read.view], &found.shelves[*shelf]);
             let source = &self.definitions.sources[view.source];
             let oldest = shelf.kept.oldest.get(view.source).copied().unwrap_or(Time::NONE);
@@ -179,7 +176,7 @@ impl Reader {
                 return Err(ReadError::BeforeRetention { as_of: ask.as_of, oldest, source_name: source.name.clone() });
             }
             // How far the watermark had come at an older version is not known: nothing is called final there.
-            let watermark = if version < newest { Time::NONE } else { watermark_of(view.source) };
+            let watermark = if version < newest { Time::NONE } else { final_at };
             let final_until = if watermark == Time::MAX { watermark } else { watermark - source.allowed_lateness };
             let known = Known { version, final_until };
             read.evaluate(view, &self.layouts[read.view], Some(&shelf.timelines[*at]), ask, known, &mut answer.cells);
@@ -192,7 +189,6 @@ impl Reader {
 /// What a row is made from.
 struct Found<'a> {
     version: u64,
-    watermarks: &'a [Time],
     shelves: &'a [Shelf],
     /// For each read of the look-up, shelf and timeline.
     places: &'a [(usize, usize)],

@@ -1,16 +1,19 @@
 //! Writing to Redis: partitions that are claimed under an epoch, and the commands that change them.
+//!
+//! A mirror has all partitions under one epoch, whoever applies a feature log has some, each under its own.
 
 use std::time::Duration;
 
 use ::redis::{Cmd, Value};
 use floodmark_features::codec::snapshot;
+use floodmark_features::definition::Definitions;
 
 use super::RedisSettings;
 use super::error::OnlineError;
-use super::layout::{FOLDED, Kept, Marks, digits, number, progress_key, timeline_key};
+use super::layout::{FOLDED, Kept, Marks, digits, number, open_windows_key, progress_key, timeline_key};
 use super::link::{Link, Part, Place, bytes, items};
 use super::meta;
-use super::scripts::{CLAIM, WRITE};
+use super::scripts::{CLAIM, TAKE_OVER, WRITE};
 use crate::Store;
 use crate::changes::TimelineChange;
 
@@ -25,14 +28,49 @@ pub(super) struct Writer {
 /// What is to be written of one partition, in one script.
 pub(super) struct Write<'a> {
     pub(super) partition: usize,
+    pub(super) epoch: u64,
     /// The version that is built upon, if any: if Redis has less, it has lost something.
     pub(super) base: Option<u64>,
     /// The version that is built.
     pub(super) version: u64,
     pub(super) timelines: &'a [TimelineChange],
     pub(super) kept: &'a Kept,
-    /// The watermarks of the version, with the last part.
-    pub(super) marks: Option<&'a Marks>,
+    /// What makes it the version, with the last part.
+    pub(super) last: Option<Last<'a>>,
+}
+
+/// The end of a partition's round.
+#[derive(Clone, Copy)]
+pub(super) struct Last<'a> {
+    pub(super) marks: &'a Marks,
+    /// Where a feature log is applied.
+    pub(super) state: Option<&'a Applied>,
+}
+
+/// What is kept beside the timelines where a feature log is applied.
+#[derive(Debug, Default)]
+pub(super) struct Applied {
+    /// [`super::layout::State`]
+    pub(super) state: Vec<u8>,
+    /// Open windows of entities, by the field that they are under; empty if there are none any more.
+    pub(super) windows: Vec<(Vec<u8>, Vec<u8>)>,
+}
+
+/// What a partition in Redis is at.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Stands {
+    pub(super) epoch: u64,
+    pub(super) version: Option<u64>,
+}
+
+/// A partition that was taken over.
+pub(super) struct Taken {
+    pub(super) epoch: u64,
+    pub(super) version: Option<u64>,
+    /// Empty if no round has come to its end.
+    pub(super) state: Vec<u8>,
+    /// Something was written, if only a part of a round.
+    pub(super) begun: bool,
 }
 
 /// What became of it.
@@ -46,6 +84,8 @@ pub(super) enum Written {
     Behind(Option<u64>),
     /// Redis has forgotten that we write.
     Unclaimed,
+    /// Another process writes now.
+    Fenced { ours: u64, newest: u64 },
 }
 
 impl Writer {
@@ -54,19 +94,62 @@ impl Writer {
         Writer { link, name: settings.name.clone(), patience: settings.write_patience, epoch: 0 }
     }
 
-    /// Takes over all partitions for a store, and says what version each is at, if at any.
-    pub(super) fn claim(&mut self, store: &Store) -> Result<Vec<Option<u64>>, OnlineError> {
+    pub(super) fn epoch(&self) -> u64 {
+        self.epoch
+    }
+
+    /// Says what is kept here, and sees to it that nothing else is.
+    pub(super) fn describe(&mut self, definitions: &Definitions, partitions: usize, id: u64) -> Result<(), OnlineError> {
         self.refuse_eviction()?;
-        let partitions = store.partitions();
-        let found = self.ask(Place::Meta, &meta::describe(&self.name, store.definitions(), partitions, store.id()))?;
-        let found = meta::check(&found, &self.name, store.definitions())?;
+        let found = self.ask(Place::Meta, &meta::describe(&self.name, definitions, partitions, id))?;
+        let found = meta::check(&found, &self.name, definitions)?;
         let other = |difference: String| OnlineError::Other { difference, name: self.name.clone() };
-        if found.store != store.id() {
-            return Err(other("it mirrors another store".to_owned()));
+        if found.store != id {
+            return Err(other("it is filled from another store or feature log".to_owned()));
         }
         if found.partitions != partitions {
-            return Err(other(format!("it has {} partitions, this store has {partitions}", found.partitions)));
+            return Err(other(format!("it has {} partitions, and its source has {partitions}", found.partitions)));
         }
+        Ok(())
+    }
+
+    /// Takes over one partition from whoever has it.
+    pub(super) fn take_over(&mut self, partition: usize) -> Result<Taken, OnlineError> {
+        let answer = self.ask(Place::Partition(partition), &TAKE_OVER.on(&[&progress_key(&self.name, partition)]))?;
+        let [epoch, version, state, begun] = items(&answer)[..] else {
+            return Err(self.unavailable("a script did not answer as it should".to_owned()));
+        };
+        Ok(Taken { epoch: number(epoch).unwrap_or(0), version: number(version), state: state.to_vec(), begun: !begun.is_empty() })
+    }
+
+    /// Hashes of some partitions as fields and values, in the order in which they are asked for, and what they stand for.
+    pub(super) fn read(&mut self, wanted: &[(usize, Vec<Vec<u8>>)]) -> Result<Vec<(Stands, Vec<Value>)>, OnlineError> {
+        let of_partition = |(partition, keys): &(usize, Vec<Vec<u8>>)| {
+            let all = keys.iter().map(|key| {
+                let mut command = ::redis::cmd("HGETALL");
+                command.arg(key.as_slice());
+                command
+            });
+            // Last, on the same connection: had it changed before, the hashes could be of another version.
+            let mut stands = ::redis::cmd("HMGET");
+            stands.arg(progress_key(&self.name, *partition)).arg("epoch").arg("version");
+            let commands: Vec<Cmd> = all.chain([stands]).collect();
+            part(Place::Partition(*partition), &commands)
+        };
+        let parts: Vec<Part> = wanted.iter().map(of_partition).collect();
+        let stands = |mut answers: Vec<Value>| {
+            let last = answers.pop().unwrap_or(Value::Nil);
+            let last = items(&last);
+            let number_at = |at: usize| last.get(at).and_then(|digits| number(digits));
+            (Stands { epoch: number_at(0).unwrap_or(0), version: number_at(1) }, answers)
+        };
+        Ok(self.link.exchange(&parts, self.patience)?.into_iter().map(stands).collect())
+    }
+
+    /// Takes over all partitions for a store, and says what version each is at, if at any.
+    pub(super) fn claim(&mut self, store: &Store) -> Result<Vec<Option<u64>>, OnlineError> {
+        let partitions = store.partitions();
+        self.describe(store.definitions(), partitions, store.id())?;
         let newest = self.epochs(partitions)?.into_iter().max().unwrap_or(0);
         // A claim that is made again after a failure keeps its epoch, so that it does not take over from whoever came later.
         match self.epoch {
@@ -134,20 +217,25 @@ impl Writer {
     pub(super) fn write(&mut self, writes: &[Write<'_>]) -> Result<Vec<Written>, OnlineError> {
         let parts: Vec<Part> = writes.iter().map(|write| part(Place::Partition(write.partition), &[self.command(write)])).collect();
         let answers = self.link.exchange_once(&parts, self.patience)?;
-        answers.iter().map(|answer| self.written(answer.first().unwrap_or(&Value::Nil))).collect()
+        writes.iter().zip(&answers).map(|(write, answer)| self.written(write.epoch, answer.first().unwrap_or(&Value::Nil))).collect()
     }
 
     fn command(&self, write: &Write<'_>) -> Cmd {
-        let progress = progress_key(&self.name, write.partition);
-        let keys: Vec<Vec<u8>> = write.timelines.iter().map(|change| timeline_key(&self.name, write.partition, &change.key)).collect();
-        let all: Vec<&[u8]> = std::iter::once(&progress).chain(&keys).map(Vec::as_slice).collect();
-        let mut command = WRITE.on(&all);
-        command
-            .arg(digits(self.epoch))
-            .arg(write.base.map(digits).unwrap_or_default())
-            .arg(digits(write.version))
-            .arg(snapshot(write.kept));
-        command.arg(write.marks.map(snapshot).unwrap_or_default());
+        let state = write.last.and_then(|last| last.state);
+        let mut keys = vec![progress_key(&self.name, write.partition)];
+        keys.extend(state.map(|_| open_windows_key(&self.name, write.partition)));
+        keys.extend(write.timelines.iter().map(|change| timeline_key(&self.name, write.partition, &change.key)));
+        let keys: Vec<&[u8]> = keys.iter().map(Vec::as_slice).collect();
+        let mut command = WRITE.on(&keys);
+        command.arg(digits(write.epoch)).arg(write.base.map(digits).unwrap_or_default()).arg(digits(write.version));
+        command.arg(snapshot(write.kept)).arg(write.last.map(|last| snapshot(last.marks)).unwrap_or_default());
+        command.arg(state.map(|applied| applied.state.as_slice()).unwrap_or_default());
+        if let Some(applied) = state {
+            command.arg(0).arg(applied.windows.len());
+            applied.windows.iter().for_each(|(field, windows)| {
+                command.arg(field.as_slice()).arg(windows.as_slice());
+            });
+        }
         for change in write.timelines {
             command.arg(u8::from(change.whole)).arg(change.chunks.len() + usize::from(change.folded.is_some()));
             for (chunk, bytes) in &change.chunks {
@@ -160,13 +248,13 @@ impl Writer {
         command
     }
 
-    fn written(&self, answer: &Value) -> Result<Written, OnlineError> {
+    fn written(&self, ours: u64, answer: &Value) -> Result<Written, OnlineError> {
         match items(answer).as_slice() {
             [b"written", _] => Ok(Written::Yes),
             [b"old", version] => Ok(Written::Old(number(version).unwrap_or(0))),
             [b"behind", version] => Ok(Written::Behind(number(version))),
             [b"epoch", epoch] => match number(epoch) {
-                Some(newest) if newest > self.epoch => Err(OnlineError::Fenced { ours: self.epoch, newest }),
+                Some(newest) if newest > ours => Ok(Written::Fenced { ours, newest }),
                 _ => Ok(Written::Unclaimed),
             },
             _ => Err(self.unavailable("a script did not answer as it should".to_owned())),

@@ -1,0 +1,201 @@
+//! A consumer group's member: which partitions are ours, and how far each was committed.
+//!
+//! Partitions move one by one (cooperative rebalancing): what we keep is read on while others move. A partition that is given is read
+//! from wherever its owner says, not from where the client thinks; one that is taken is gone at once, which is why nobody polls with a
+//! transaction open.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use rdkafka::client::ClientContext;
+use rdkafka::config::RDKafkaLogLevel;
+use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext, ConsumerGroupMetadata};
+use rdkafka::error::{KafkaError, KafkaResult};
+use rdkafka::message::BorrowedMessage;
+use rdkafka::statistics::Statistics;
+use rdkafka::types::RDKafkaRespErr;
+use rdkafka::{Offset, TopicPartitionList};
+
+use super::client::{Told, member};
+use super::status::Status;
+use super::topic::Topic;
+
+/// How long a broker may take for a question; about committed positions it says nothing while a transaction holds some of them.
+const ANSWER: Duration = Duration::from_secs(10);
+
+/// Where a group stands in a partition.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Position {
+    pub(super) topic: String,
+    pub(super) partition: i32,
+    /// The offset of the next record; `None` if nothing was ever committed.
+    pub(super) next: Option<u64>,
+    /// What was committed with it.
+    pub(super) note: String,
+}
+
+/// A partition by topic and number.
+pub(super) type Place = (String, i32);
+
+/// What the group says.
+#[derive(Debug)]
+pub(super) enum Change {
+    /// These are ours from now on; [`Group::assign`] has to follow, with where to read them.
+    Given(Vec<Place>),
+    /// These are not ours any more.
+    Taken(Vec<Place>),
+}
+
+/// A member of a consumer group.
+pub(super) struct Group {
+    client: BaseConsumer<Member>,
+    /// Who we are, as of the last change that was served: an older membership is refused, and a newer one not used before its
+    /// partitions are known.
+    member: Option<ConsumerGroupMetadata>,
+}
+
+/// Hears of changes; they come while polling.
+struct Member {
+    told: Told,
+    changes: Mutex<Vec<Change>>,
+}
+
+impl Group {
+    /// Joins a group that shares the partitions of some topics.
+    pub(super) fn join(brokers: &Topic, group: &str, topics: &[&str], status: &Arc<Status>) -> KafkaResult<Group> {
+        let config = member(brokers, group);
+        let member = Member { told: Told(status.clone()), changes: Mutex::default() };
+        let client: BaseConsumer<Member> = config.create_with_context(member)?;
+        client.subscribe(topics)?;
+        Ok(Group { client, member: None })
+    }
+
+    /// Waits for a record. `None` also where there is something else to be done: see [`Group::change`].
+    pub(super) fn poll(&self, wait: Duration) -> Option<KafkaResult<BorrowedMessage<'_>>> {
+        self.client.poll(wait)
+    }
+
+    /// What has changed since this was asked last, in order. Where something was taken, nothing can be committed before the next
+    /// partitions are given, if only none: who we are by then is not known.
+    pub(super) fn changes(&mut self) -> Vec<Change> {
+        let changes = std::mem::take(&mut *self.client.context().changes.lock());
+        if changes.iter().any(|change| matches!(change, Change::Taken(_))) {
+            self.member = None;
+        }
+        changes
+    }
+
+    /// Whether there is something to be asked for with [`Group::changes`].
+    pub(super) fn has_changes(&self) -> bool {
+        !self.client.context().changes.lock().is_empty()
+    }
+
+    /// Who we are, for a transaction. `None` before the first partitions are given.
+    pub(super) fn member(&self) -> Option<&ConsumerGroupMetadata> {
+        self.member.as_ref()
+    }
+
+    /// How far partitions were committed, by whoever had them.
+    pub(super) fn committed(&self, places: &[Place]) -> KafkaResult<Vec<Position>> {
+        let mut list = TopicPartitionList::new();
+        places.iter().for_each(|(topic, partition)| {
+            list.add_partition(topic, *partition);
+        });
+        let found = self.client.committed_offsets(list, ANSWER)?;
+        let position = |element: &rdkafka::topic_partition_list::TopicPartitionListElem<'_>| {
+            element.error()?;
+            let next = if let Offset::Offset(next) = element.offset() { u64::try_from(next).ok() } else { None };
+            let (topic, note) = (element.topic().to_owned(), element.metadata().to_owned());
+            Ok(Position { topic, partition: element.partition(), next, note })
+        };
+        found.elements().iter().map(position).collect()
+    }
+
+    /// Answers [`Change::Given`]: these are read from there.
+    pub(super) fn assign(&mut self, at: &[(Place, u64)]) -> KafkaResult<()> {
+        // Before the assignment: until then the group does not go on without us.
+        self.member = self.client.group_metadata();
+        self.client.incremental_assign(&list_at(at)?)
+    }
+
+    /// Reads partitions that are ours from elsewhere.
+    pub(super) fn read_from(&self, at: &[(Place, u64)]) -> KafkaResult<()> {
+        let list = list_at(at)?;
+        self.client.incremental_unassign(&list)?;
+        self.client.incremental_assign(&list)
+    }
+
+    /// The oldest offset of a partition, and the one after the newest.
+    pub(super) fn ends(&self, (topic, partition): &Place) -> KafkaResult<(i64, i64)> {
+        self.client.fetch_watermarks(topic, *partition, ANSWER)
+    }
+
+    /// How many partitions a topic has; 0 if it is not there.
+    pub(super) fn partitions_of(&self, topic: &str) -> KafkaResult<usize> {
+        let metadata = self.client.fetch_metadata(Some(topic), ANSWER)?;
+        let found = metadata.topics().iter().find(|found| found.name() == topic && found.error().is_none());
+        Ok(found.map_or(0, |found| found.partitions().len()))
+    }
+
+    /// Which cluster this is.
+    pub(super) fn cluster(&self) -> KafkaResult<String> {
+        let cluster = self.client.client().fetch_cluster_id(ANSWER);
+        cluster.ok_or(KafkaError::MetadataFetch(rdkafka::error::RDKafkaErrorCode::OperationTimedOut))
+    }
+}
+
+/// Positions as the client wants them. Those at which nothing was committed yet are left out.
+pub(super) fn as_list(positions: &[Position]) -> KafkaResult<TopicPartitionList> {
+    let mut list = TopicPartitionList::new();
+    for position in positions {
+        let Some(next) = position.next else { continue };
+        let mut element = list.add_partition(&position.topic, position.partition);
+        element.set_offset(Offset::Offset(i64::try_from(next).unwrap_or(i64::MAX)))?;
+        element.set_metadata(&position.note);
+    }
+    Ok(list)
+}
+
+fn list_at(at: &[(Place, u64)]) -> KafkaResult<TopicPartitionList> {
+    let mut list = TopicPartitionList::new();
+    for ((topic, partition), next) in at {
+        list.add_partition_offset(topic, *partition, Offset::Offset(i64::try_from(*next).unwrap_or(i64::MAX)))?;
+    }
+    Ok(list)
+}
+
+impl ClientContext for Member {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        self.told.log(level, facility, message);
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        self.told.error(error, reason);
+    }
+
+    fn stats(&self, statistics: Statistics) {
+        self.told.stats(statistics);
+    }
+}
+
+impl ConsumerContext for Member {
+    fn rebalance(&self, client: &BaseConsumer<Self>, code: RDKafkaRespErr, list: &mut TopicPartitionList) {
+        // Plain pairs: a list that is alive when the client is dropped would hold it up for ever.
+        let places: Vec<Place> = list.elements().iter().map(|element| (element.topic().to_owned(), element.partition())).collect();
+        let answered = match code {
+            RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS => {
+                self.changes.lock().push(Change::Given(places));
+                Ok(())
+            }
+            RDKafkaRespErr::RD_KAFKA_RESP_ERR__REVOKE_PARTITIONS => {
+                self.changes.lock().push(Change::Taken(places));
+                client.incremental_unassign(list)
+            }
+            _ => client.unassign(),
+        };
+        if let Err(error) = answered {
+            self.told.error(error, "while partitions moved");
+        }
+    }
+}

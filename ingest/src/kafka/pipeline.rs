@@ -1,0 +1,203 @@
+//! The pipeline over several processes: route turns topics into a feature log, apply turns the log into an online store.
+//!
+//! ```text
+//!   TOPIC ... ──► route (group PREFIX.route) ──► PREFIX.log ──► apply (group PREFIX.apply) ──► Redis
+//!                     └─► PREFIX.rejects                            └─► PREFIX.late, PREFIX.windows
+//! ```
+//!
+//! Each worker of a role has some partitions, as the role's consumer group shares them out. What it produces and how far it has read
+//! are one transaction, so either both are seen or neither; and the group refuses the positions of a worker that it has taken for dead.
+//! A worker's transactional id is its own, so that whoever starts in its place ends what it has left open.
+
+mod apply;
+mod route;
+mod slot;
+mod watchdog;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use floodmark_store::redis::{ApplyError, OnlineError};
+use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+
+pub use apply::{Apply, ApplySettings, States};
+pub use route::{Route, RouteInput};
+
+use super::client::{Told, admin};
+use super::status::Status;
+use super::topic::Topic;
+use crate::record::FormatError;
+
+/// How long a broker may take to make topics.
+const ANSWER: Duration = Duration::from_secs(10);
+/// No record of the feature log is larger, in bytes.
+const MAX_LOG_RECORD: &str = "64000000";
+
+/// Which pipeline a worker is of, and which of its workers it is.
+#[derive(Clone, Debug)]
+pub struct Pipeline {
+    /// Where its topics are; the topic's name is what their names begin with.
+    pub prefix: Topic,
+    /// The worker's name, its own among those of its role: the next to start under it takes its place.
+    pub worker: String,
+    /// How often what was read is committed: half of it is how long an event waits on average.
+    pub commit_interval: Duration,
+    /// So many partitions has the feature log where it is not there yet.
+    pub log_partitions: i32,
+}
+
+/// Why a worker has stopped. What was committed is kept, and the next one goes on there.
+#[derive(Debug, thiserror::Error)]
+pub enum PipelineError {
+    /// The properties make no client.
+    #[error("the Kafka client cannot be made: {0}")]
+    Client(KafkaError),
+    /// The client cannot go on.
+    #[error("the Kafka client has failed: {0}")]
+    Fatal(KafkaError),
+    /// The schema of records cannot be had.
+    #[error(transparent)]
+    Format(#[from] FormatError),
+    /// There is no such topic.
+    #[error("the topic is not there: make it, or correct its name. topic={topic} brokers={brokers}")]
+    NoTopic {
+        /// Its name.
+        topic: String,
+        /// Who was asked.
+        brokers: String,
+    },
+    /// Records are gone that were not read.
+    #[error(
+        "records are gone that were not read yet (the topic's retention). partition={partition} next={next} oldest={oldest}; for a source topic, add ?lost=skip to go on without them"
+    )]
+    Lost {
+        /// Of which partition.
+        partition: String,
+        /// The first that was not read.
+        next: u64,
+        /// The oldest that is there.
+        oldest: u64,
+    },
+    /// Two workers have one name.
+    #[error(
+        "another worker runs under this name, and each of the two ends the transactions of the other: give every worker of a role its own --worker. worker={worker} role={role}"
+    )]
+    TwoOfAName {
+        /// The name.
+        worker: String,
+        /// The role.
+        role: &'static str,
+    },
+    /// The log was written for other definitions.
+    #[error(
+        "the feature log was routed by other definitions: run route and apply with the same file, and a new pipeline for changed views. log={log} partition={partition} offset={offset}"
+    )]
+    OtherDefinitions {
+        /// The log's topic.
+        log: String,
+        /// Its partition.
+        partition: i32,
+        /// The record's offset.
+        offset: i64,
+    },
+    /// A record of the log cannot be read.
+    #[error("the feature log holds what is no record of it: {reason}. log={log} partition={partition} offset={offset}")]
+    Damaged {
+        /// The log's topic.
+        log: String,
+        /// Its partition.
+        partition: i32,
+        /// The record's offset.
+        offset: i64,
+        /// What is wrong.
+        reason: String,
+    },
+    /// The log or the online store is not what it should be.
+    #[error(transparent)]
+    Apply(#[from] ApplyError),
+    /// The online store holds something else.
+    #[error(transparent)]
+    Online(#[from] OnlineError),
+    /// A call into the client library did not come back.
+    #[error("a thread cannot be started: {0}")]
+    Thread(#[from] std::io::Error),
+}
+
+/// What a worker has done since it started.
+#[derive(Debug, Default)]
+pub struct Done {
+    /// Records taken in, by route of its sources, by apply of the log.
+    pub read: AtomicU64,
+    /// Records that were refused.
+    pub rejected: AtomicU64,
+    /// Late events and closed windows that were published.
+    pub published: AtomicU64,
+    /// Transactions that were committed.
+    pub commits: AtomicU64,
+    /// Transactions that were aborted, and done again.
+    pub aborts: AtomicU64,
+    /// Producers that were thrown away for another one.
+    pub rebuilds: AtomicU64,
+    /// Changes of which partitions are ours.
+    pub rebalances: AtomicU64,
+    /// Partitions that are ours.
+    pub partitions: AtomicU64,
+    /// Partitions of Redis that had to be taken over again.
+    pub reclaims: AtomicU64,
+    /// Time that writing to Redis took, in microseconds.
+    pub write_micros: AtomicU64,
+    /// Writes to Redis.
+    pub writes: AtomicU64,
+    /// What the clients have to say.
+    pub status: Arc<Status>,
+    stopping: AtomicBool,
+}
+
+impl Done {
+    /// Asks the worker to finish what it has begun, and end.
+    pub fn stop(&self) {
+        self.stopping.store(true, Ordering::Release);
+    }
+
+    fn is_stopping(&self) -> bool {
+        self.stopping.load(Ordering::Acquire)
+    }
+
+    fn add(&self, to: &AtomicU64, count: usize) {
+        to.fetch_add(count as u64, Ordering::Relaxed);
+    }
+}
+
+impl Pipeline {
+    /// The topic of that suffix.
+    pub fn topic(&self, suffix: &str) -> String {
+        format!("{}.{suffix}", self.prefix.name)
+    }
+
+    fn no_topic(&self, topic: &str) -> PipelineError {
+        PipelineError::NoTopic { topic: topic.to_owned(), brokers: self.prefix.brokers.clone() }
+    }
+
+    /// Makes the topics that are not there; those that are stay as they are.
+    fn make_topics(&self, status: &Arc<Status>) -> Result<(), KafkaError> {
+        let admin: AdminClient<Told> = admin(&self.prefix).create_with_context(Told(status.clone()))?;
+        let [log, rejects, late, windows] = ["log", "rejects", "late", "windows"].map(|suffix| self.topic(suffix));
+        // -1: as many replicas, or partitions, as the brokers think right. The log is what Redis is made from: it keeps all.
+        let log = NewTopic::new(&log, self.log_partitions, TopicReplication::Fixed(-1))
+            .set("retention.ms", "-1")
+            .set("max.message.bytes", MAX_LOG_RECORD);
+        let side = [&rejects, &late, &windows].map(|name| NewTopic::new(name, -1, TopicReplication::Fixed(-1)));
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build();
+        let runtime = runtime.map_err(|error| KafkaError::ClientCreation(error.to_string()))?;
+        let options = AdminOptions::new().request_timeout(Some(ANSWER)).operation_timeout(Some(ANSWER));
+        for made in runtime.block_on(admin.create_topics(side.iter().chain([&log]), &options))? {
+            match made {
+                Ok(_) | Err((_, RDKafkaErrorCode::TopicAlreadyExists)) => {}
+                Err((_, code)) => return Err(KafkaError::AdminOp(code)),
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,374 @@
+//! Route: the partitions of a source's topic that are ours, record by record, into the feature log.
+//!
+//! Records are gathered for an interval while no transaction is open, so that a partition can be taken away at any time; what was
+//! gathered of it is forgotten, and its next owner reads it again. Then one transaction holds what became of them in each log partition,
+//! what was refused, the positions, and with them the watermarks (T12).
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use floodmark_features::definition;
+use floodmark_features::engine::EnginePlan;
+use floodmark_features::feature_log::{Activity, BatchHead, encode_batch};
+use floodmark_features::time::Time;
+use floodmark_features::watermark::{SourceProgress, by_clock};
+use floodmark_store::{Commit, Output};
+use rdkafka::error::KafkaError;
+use rdkafka::message::Message;
+use serde::{Deserialize, Serialize};
+
+use super::slot::Slot;
+use super::watchdog::{Watchdog, end_process};
+use super::{Done, Pipeline, PipelineError};
+use crate::kafka::consume::tells_of_loss;
+use crate::kafka::group::{Change, Group, Place, Position};
+use crate::kafka::intake::{Intake, RETRY};
+use crate::kafka::outbox::Encoder;
+use crate::kafka::topic::{Lost, Topic};
+use crate::kafka::transactions::{Broken, Transactions};
+use crate::record::Decoder;
+use crate::router::Router;
+use crate::source::SourceBatch;
+
+/// How long to wait for a record before looking whether anything else is to be done.
+const POLL: Duration = Duration::from_millis(50);
+
+/// What is routed.
+pub struct RouteInput {
+    /// Position in the definitions' sources.
+    pub source: usize,
+    /// Where its records are.
+    pub topic: Topic,
+}
+
+/// A worker that routes.
+pub struct Route {
+    pipeline: Pipeline,
+    plan: Arc<EnginePlan>,
+    definitions: u64,
+    input: RouteInput,
+    encode: Encoder,
+    done: Arc<Done>,
+    slot: Slot,
+    decoder: Decoder,
+    required: Vec<usize>,
+    owned: BTreeMap<i32, Owned>,
+    /// How many partitions the topic has.
+    partitions: usize,
+    log_partitions: usize,
+}
+
+/// A partition that is ours.
+struct Owned {
+    intake: Intake,
+    router: Router,
+    /// The offset that the next batch begins with, in the log's eyes.
+    from: u64,
+    /// When it was last said that the partition is idle.
+    idle_since: Option<Instant>,
+}
+
+/// What is committed with a position.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct RouteNote {
+    /// The partition's watermark, in microseconds.
+    pub(super) watermark: Time,
+    /// Whether it was idle.
+    pub(super) idle: bool,
+}
+
+/// What a partition has to say in the next transaction.
+struct Turn {
+    number: i32,
+    head: BatchHead,
+    commit: Commit,
+}
+
+impl Route {
+    /// A worker for one source. The definitions of `plan` decide what becomes of its records.
+    pub fn new(pipeline: Pipeline, plan: Arc<EnginePlan>, input: RouteInput, encode: Encoder) -> Result<Route, PipelineError> {
+        let definitions = plan.definitions.fingerprint();
+        let source = &plan.definitions.sources[input.source];
+        let decoder = input.topic.format.decoder()?;
+        let required = Router::new(plan.clone(), input.source, 1, SourceProgress::new(source.max_out_of_orderness)).required();
+        let slot = Slot::new(&pipeline, "route", Some(&source.name));
+        let (done, owned) = (Arc::new(Done::default()), BTreeMap::new());
+        let mut route =
+            Route { pipeline, plan, definitions, input, encode, done, slot, decoder, required, owned, partitions: 0, log_partitions: 0 };
+        // What all its clients are told is the pipeline's.
+        route.input.topic.properties = route.pipeline.prefix.properties.clone();
+        Ok(route)
+    }
+
+    /// What it does, for whoever looks at it, and stops it.
+    pub fn done(&self) -> Arc<Done> {
+        self.done.clone()
+    }
+
+    fn source(&self) -> &definition::Source {
+        &self.plan.definitions.sources[self.input.source]
+    }
+
+    /// Until told to stop.
+    pub fn run(mut self) -> Result<(), PipelineError> {
+        let watchdog = Watchdog::start(end_process)?;
+        let Some(()) = self.until_there(&watchdog, |it| it.pipeline.make_topics(&it.done.status)) else { return Ok(()) };
+        // Before anything is read: whoever had the name before can commit nothing any more.
+        if self.slot.producer(&self.pipeline, &self.done).is_none() {
+            return Ok(());
+        }
+        let group = format!("{}.route.{}", self.pipeline.prefix.name, self.source().name);
+        let mut group =
+            Group::join(&self.input.topic, &group, &[&self.input.topic.name], &self.done.status).map_err(PipelineError::Client)?;
+        let Some(counts) = self.until_there(&watchdog, |it| it.count_partitions(&group)) else { return Ok(()) };
+        (self.partitions, self.log_partitions) = counts;
+        for (count, topic) in [(self.partitions, self.input.topic.name.clone()), (self.log_partitions, self.pipeline.topic("log"))] {
+            if count == 0 {
+                return Err(self.pipeline.no_topic(&topic));
+            }
+        }
+        while !self.done.is_stopping() {
+            watchdog.seen();
+            for change in group.changes() {
+                self.change(&mut group, change, &watchdog)?;
+            }
+            let mut lost = self.gather(&group)?;
+            if !lost && !group.has_changes() {
+                lost = self.commit(&group)?;
+            }
+            if lost {
+                let places: Vec<Place> = self.owned.keys().map(|number| self.place(*number)).collect();
+                self.place_at_committed(&mut group, &places, false, &watchdog)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn count_partitions(&self, group: &Group) -> Result<(usize, usize), KafkaError> {
+        Ok((group.partitions_of(&self.input.topic.name)?, group.partitions_of(&self.pipeline.topic("log"))?))
+    }
+
+    fn place(&self, number: i32) -> Place {
+        (self.input.topic.name.clone(), number)
+    }
+
+    /// Asks until there is an answer; `None` if told to stop before.
+    fn until_there<T>(&mut self, watchdog: &Watchdog, mut ask: impl FnMut(&mut Route) -> Result<T, KafkaError>) -> Option<T> {
+        while !self.done.is_stopping() {
+            watchdog.seen();
+            match ask(self) {
+                Ok(answer) => return Some(answer),
+                Err(error) => {
+                    self.done.status.trouble(&error.to_string());
+                    std::thread::sleep(RETRY);
+                }
+            }
+        }
+        None
+    }
+
+    fn change(&mut self, group: &mut Group, change: Change, watchdog: &Watchdog) -> Result<(), PipelineError> {
+        self.done.add(&self.done.rebalances, 1);
+        match change {
+            Change::Taken(places) => places.iter().for_each(|(_, number)| {
+                self.owned.remove(number);
+                self.done.status.gone(*number);
+            }),
+            Change::Given(places) => self.place_at_committed(group, &places, true, watchdog)?,
+        }
+        self.done.partitions.store(self.owned.len() as u64, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Begins at what was committed, whatever was gathered; `given` if these partitions are new to us.
+    fn place_at_committed(&mut self, group: &mut Group, places: &[Place], given: bool, watchdog: &Watchdog) -> Result<(), PipelineError> {
+        // A failed transaction may have left no producer; what it had committed stands only once there is another.
+        if self.slot.producer(&self.pipeline, &self.done).is_none() {
+            return Ok(());
+        }
+        let found = self.until_there(watchdog, |it| {
+            let ends: Vec<(i64, i64)> = places.iter().map(|place| group.ends(place)).collect::<Result<_, _>>()?;
+            it.partitions = it.partitions.max(group.partitions_of(&it.input.topic.name)?);
+            Ok((group.committed(places)?, ends))
+        });
+        let Some((positions, ends)) = found else { return Ok(()) };
+        let mut at = Vec::new();
+        for (position, (oldest, _)) in positions.into_iter().zip(ends) {
+            let number = position.partition;
+            let owned = self.resume(position, u64::try_from(oldest).unwrap_or(0))?;
+            self.done.status.reached(number, owned.intake.next, false);
+            at.push((self.place(number), owned.intake.next));
+            self.owned.insert(number, owned);
+        }
+        let placed = if given { group.assign(&at) } else { group.read_from(&at) };
+        placed.map_err(PipelineError::Fatal)
+    }
+
+    fn resume(&self, position: Position, oldest: u64) -> Result<Owned, PipelineError> {
+        let name = self.input.topic.partition(position.partition);
+        // Of a partition of which nothing was read, nothing is lost.
+        let from = position.next.unwrap_or(oldest);
+        if from < oldest && self.input.topic.lost == Lost::Stop {
+            return Err(PipelineError::Lost { partition: name, next: from, oldest });
+        }
+        let mut progress = SourceProgress::new(self.source().max_out_of_orderness);
+        let at = progress.open(&name);
+        // No note: somebody has set the position by hand.
+        if let Ok(note) = serde_json::from_str::<RouteNote>(&position.note) {
+            progress.tell(at, note.watermark);
+        }
+        progress.partition_mut(at).next_offset = from;
+        let router = Router::new(self.plan.clone(), self.input.source, self.log_partitions, progress).alone(position.partition as u64);
+        let intake = Intake::new(name, from.max(oldest), self.source(), &self.required);
+        Ok(Owned { intake, router, from, idle_since: None })
+    }
+
+    /// Takes records for an interval from the first on. True if positions are to be looked at afresh.
+    fn gather(&mut self, group: &Group) -> Result<bool, PipelineError> {
+        let mut until: Option<Instant> = None;
+        loop {
+            let wait = until.map_or(POLL, |until| until.saturating_duration_since(Instant::now()).min(POLL));
+            match group.poll(wait) {
+                Some(Ok(message)) => {
+                    until.get_or_insert_with(|| Instant::now() + self.pipeline.commit_interval);
+                    let Some(owned) = self.owned.get_mut(&message.partition()) else { continue };
+                    let done = self.done.clone();
+                    let taken = owned.intake.take(&message, &self.input.topic, &mut self.decoder, &done.status, || done.is_stopping());
+                    if !taken || owned.intake.is_full() {
+                        return Ok(false);
+                    }
+                }
+                Some(Err(KafkaError::PartitionEOF(number))) => {
+                    if let Some(owned) = self.owned.get_mut(&number) {
+                        owned.intake.end.reached();
+                    }
+                }
+                Some(Err(KafkaError::MessageConsumptionFatal(code))) => {
+                    return Err(PipelineError::Fatal(KafkaError::MessageConsumptionFatal(code)));
+                }
+                Some(Err(KafkaError::MessageConsumption(code))) if tells_of_loss(code) => return Ok(true),
+                // A broker is away or a connection was cut: the client goes on by itself.
+                Some(Err(error)) => self.done.status.trouble(&error.to_string()),
+                None => {}
+            }
+            let over = until.map_or(self.done.is_stopping(), |until| Instant::now() >= until);
+            if over || group.has_changes() || until.is_none() {
+                return Ok(false);
+            }
+        }
+    }
+
+    /// Commits what was gathered. True if that has failed: it has to be read again.
+    fn commit(&mut self, group: &Group) -> Result<bool, PipelineError> {
+        // While partitions move nothing is committed; it is as long as the others need to hear of it.
+        let Some(member) = group.member() else { return Ok(false) };
+        let turns = self.turns(group);
+        if turns.is_empty() {
+            return Ok(false);
+        }
+        let Some(transactions) = self.slot.producer(&self.pipeline, &self.done) else { return Ok(false) };
+        let positions: Vec<Position> = turns.iter().map(|turn| self.position(turn)).collect();
+        let sent = self.send(&transactions, &turns).and_then(|()| transactions.send_positions(&positions, member));
+        match sent.and_then(|()| transactions.commit()) {
+            Ok(()) => {
+                self.committed(&turns);
+                Ok(false)
+            }
+            Err(broken) => self.slot.recover(&broken, &self.done).map(|_| true),
+        }
+    }
+
+    /// What was gathered, routed; and partitions that have become idle.
+    fn turns(&mut self, group: &Group) -> Vec<Turn> {
+        let now = crate::clock::now();
+        let numbers: Vec<i32> = self.owned.keys().copied().collect();
+        numbers.into_iter().filter_map(|number| self.turn(number, group, now)).collect()
+    }
+
+    fn turn(&mut self, number: i32, group: &Group, now: Time) -> Option<Turn> {
+        let place = self.place(number);
+        let definition = &self.plan.definitions.sources[self.input.source];
+        let timeout = Duration::from_micros(u64::try_from(definition.idle_timeout.micros()).unwrap_or(0));
+        let clock = by_clock(definition.when_all_idle, now, definition.idle_timeout, definition.max_out_of_orderness);
+        let owned = self.owned.get_mut(&number)?;
+        let before = owned.router.progress().watermark_of(0);
+        let batch = owned.intake.finish();
+        let becomes_idle = batch.is_none() && owned.intake.end.becomes_idle(timeout, || group.ends(&place).ok().map(|(_, end)| end));
+        // The clock goes on while nothing comes.
+        let again = clock > Time::NONE && batch.is_none() && owned.idle_since.is_some_and(|since| since.elapsed() >= timeout.max(POLL));
+        let activity = match (&batch, becomes_idle || again) {
+            (Some(_), _) => Activity::Active,
+            (None, true) => Activity::Idle { clock },
+            (None, false) => return None,
+        };
+        owned.idle_since = batch.is_none().then(Instant::now);
+        let batch = batch.unwrap_or_else(|| owned.nothing(definition));
+        let commit = owned.router.route(&batch, 0, now);
+        let head = BatchHead {
+            definitions: self.definitions,
+            source: self.input.source,
+            topic: self.input.topic.name.clone(),
+            partition: number as usize,
+            partitions: self.partitions,
+            offsets: owned.from..batch.end,
+            stamp: u64::try_from(now.micros()).unwrap_or(0),
+            before,
+            watermark: owned.router.progress().watermark_of(0),
+            activity,
+        };
+        Some(Turn { number, head, commit })
+    }
+
+    fn send(&self, transactions: &Transactions, turns: &[Turn]) -> Result<(), Broken> {
+        transactions.begin()?;
+        let (log, rejects) = (self.pipeline.topic("log"), self.pipeline.topic("rejects"));
+        let mut record = Vec::new();
+        for turn in turns {
+            let key = turn.head.name_of(turn.head.partition);
+            for (partition, sections) in turn.commit.partitions.iter().enumerate() {
+                record.clear();
+                encode_batch(&self.plan, &turn.head, &turn.commit.trail, sections, &mut record);
+                transactions.send_to(&log, partition as i32, key.as_bytes(), &record)?;
+            }
+            for reject in &turn.commit.rejects {
+                let (key, value) = (self.encode)(&Output::Rejected(reject.clone()));
+                transactions.send(&rejects, &key, &value)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn position(&self, turn: &Turn) -> Position {
+        let note = RouteNote { watermark: turn.head.watermark, idle: turn.head.activity != Activity::Active };
+        // Fails for maps whose keys are no text, of which there are none here.
+        let note = serde_json::to_string(&note).unwrap_or_default();
+        Position { topic: self.input.topic.name.clone(), partition: turn.number, next: Some(turn.head.offsets.end), note }
+    }
+
+    fn committed(&mut self, turns: &[Turn]) {
+        self.done.add(&self.done.commits, 1);
+        self.done.status.well();
+        for turn in turns {
+            self.done.add(&self.done.read, turn.commit.read as usize);
+            self.done.add(&self.done.rejected, turn.commit.rejects.len());
+            let Some(owned) = self.owned.get_mut(&turn.number) else { continue };
+            owned.from = turn.head.offsets.end;
+            self.done.status.reached(turn.number, owned.from, turn.head.activity != Activity::Active);
+        }
+    }
+}
+
+impl Owned {
+    /// A batch without records, where we stand.
+    fn nothing(&self, source: &definition::Source) -> SourceBatch {
+        SourceBatch {
+            columns: arrow::array::RecordBatch::new_empty(crate::columns::arrow_schema(&source.schema)),
+            offsets: crate::offsets::Offsets::default(),
+            appended: Vec::new(),
+            rejects: Vec::new(),
+            end: self.from,
+        }
+    }
+}
