@@ -1,9 +1,9 @@
 //! Disorder on real transactions, through the commands: a shuffle within a minute changes no bit of a training set, and what comes
 //! later than that is named by `late`, while `training-set`, look-ups and a recount in plain loops agree on all the rest.
 
-mod arrivals;
-mod recount;
-mod serving;
+pub(crate) mod arrivals;
+pub(crate) mod recount;
+pub(crate) mod serving;
 
 use std::path::{Path, PathBuf};
 

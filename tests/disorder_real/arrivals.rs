@@ -84,6 +84,11 @@ impl Part {
     }
 }
 
+/// All transactions, in the order in which they happened; `None`, and said so, where the data is not.
+pub(crate) fn all_transactions() -> Option<Vec<Transaction>> {
+    Some(batches(&data("transactions.parquet")?).iter().flat_map(transactions).collect())
+}
+
 fn transactions(rows: &RecordBatch) -> Vec<Transaction> {
     let [ids, times, customers, terminals, frauds] =
         ["transaction_id", "tx_datetime", "customer_id", "terminal_id", "fraud"].map(|name| ints(rows, name));

@@ -9,7 +9,7 @@ use floodmark_proto::v1::feature_service_client::FeatureServiceClient;
 use floodmark_proto::v1::value::Kind;
 
 use super::recount::{Ask, FEATURES, Mode};
-use crate::harness::real::fraud_definitions;
+use crate::harness::real::{fraud_definitions, text};
 
 /// Keeps answers well below what a client takes in one message.
 const ROWS_OF_A_REQUEST: usize = 2_000;
@@ -29,10 +29,20 @@ impl Drop for Server {
 }
 
 impl Server {
+    /// On a store.
     pub(crate) fn start(store: &Path) -> Server {
+        Server::run(&["up", "--store", &text(store)])
+    }
+
+    /// On an online store in Redis.
+    pub(crate) fn start_online(url: &str, name: &str) -> Server {
+        Server::run(&["serve", "--online", url, "--online-name", name, "--online-patience", "20000"])
+    }
+
+    fn run(arguments: &[&str]) -> Server {
         let child = Command::new(env!("CARGO_BIN_EXE_floodmark"))
-            .args(["up", "--listen", "127.0.0.1:0", "--threads", "1", "--json", "--definitions", &fraud_definitions(), "--store"])
-            .arg(store)
+            .args(arguments)
+            .args(["--listen", "127.0.0.1:0", "--threads", "1", "--json", "--definitions", &fraud_definitions()])
             .stdout(Stdio::piped())
             .spawn()
             .expect("the floodmark command");

@@ -30,6 +30,14 @@ pub(crate) struct Record<'a> {
     pub(crate) timestamp: Option<i64>,
 }
 
+/// A record that was found.
+pub(crate) struct Found {
+    pub(crate) partition: i32,
+    pub(crate) offset: i64,
+    pub(crate) key: Vec<u8>,
+    pub(crate) value: Vec<u8>,
+}
+
 static SHARED: Mutex<Weak<Kafka>> = Mutex::new(Weak::new());
 
 impl Kafka {
@@ -99,8 +107,14 @@ impl Kafka {
 
     /// Keys and values of all records of a topic that committed transactions left, partition by partition.
     pub(crate) fn committed(&self, topic: &str) -> Vec<(String, String)> {
+        let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("text");
+        self.records(topic, "read_committed").into_iter().map(|found| (text(found.key), text(found.value))).collect()
+    }
+
+    /// All records of a topic as readers of an isolation level see them, partition by partition.
+    pub(crate) fn records(&self, topic: &str, isolation: &str) -> Vec<Found> {
         let mut config = self.config();
-        config.set("group.id", "verifier").set("isolation.level", "read_committed").set("enable.partition.eof", "true");
+        config.set("group.id", "verifier").set("isolation.level", isolation).set("enable.partition.eof", "true");
         let consumer: BaseConsumer = config.set("auto.offset.reset", "error").create().expect("a client");
         let metadata = consumer.fetch_metadata(Some(topic), Duration::from_secs(20)).expect("an answer");
         let partitions: Vec<i32> = metadata.topics()[0].partitions().iter().map(|partition| partition.id()).collect();
@@ -116,8 +130,9 @@ impl Kafka {
                 let Some(polled) = consumer.poll(Duration::from_secs(1)) else { continue };
                 match polled {
                     Ok(record) => {
-                        let text = |bytes: Option<&[u8]>| String::from_utf8(bytes.unwrap_or_default().to_vec()).expect("text");
-                        all.push((text(record.key()), text(record.payload())));
+                        let bytes = |bytes: Option<&[u8]>| bytes.unwrap_or_default().to_vec();
+                        let (key, value) = (bytes(record.key()), bytes(record.payload()));
+                        all.push(Found { partition, offset: record.offset(), key, value });
                     }
                     Err(KafkaError::PartitionEOF(_)) => break,
                     Err(error) => eprintln!("{error}"),
