@@ -42,19 +42,22 @@ def fetch():
         say(f"ready: {LIBS.relative_to(runtime.parent)}")
 
 
-def properties(node, nodes, scan):
+def properties(node, nodes, scan, proxy):
     voters = ",".join(f"{each['id']}@127.0.0.1:{each['controller']}" for each in nodes)
     copies, least = (1, 1) if len(nodes) == 1 else (3, 2)
     session, heartbeat = (2000, 200) if len(nodes) == 1 else (3000, 500)
+    # What the broker tells clients of itself leads those that came by a proxy back to it.
+    listens, tells, maps = ("", "", "") if proxy is None else (
+        f",PROXIED://127.0.0.1:{node['proxied']}", f",PROXIED://127.0.0.1:{proxy}", ",PROXIED:PLAINTEXT")
     return f"""\
 process.roles=broker,controller
 node.id={node['id']}
 controller.quorum.voters={voters}
-listeners=PLAINTEXT://127.0.0.1:{node['port']},CONTROLLER://127.0.0.1:{node['controller']}
-advertised.listeners=PLAINTEXT://127.0.0.1:{node['port']}
+listeners=PLAINTEXT://127.0.0.1:{node['port']},CONTROLLER://127.0.0.1:{node['controller']}{listens}
+advertised.listeners=PLAINTEXT://127.0.0.1:{node['port']}{tells}
 controller.listener.names=CONTROLLER
 inter.broker.listener.name=PLAINTEXT
-listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT
+listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT{maps}
 log.dirs=data-{node['id']}
 
 # Small, and quick to start.
@@ -97,7 +100,7 @@ broker.heartbeat.interval.ms={heartbeat}
 """
 
 
-def start(path, count, scan):
+def start(path, count, scan, proxy=None):
     if not is_fetched():
         raise Failure("Kafka is not fetched, or is another version than that of services.d/pom.xml", "run .ci/services fetch", status=3)
     java = find_java(17, "Kafka")
@@ -107,15 +110,18 @@ def start(path, count, scan):
     folder = processes.Folder(path, "kafka", count=count if count or (path / processes.STATE).exists() else 1)
     state = folder.state
     if folder.fresh:
-        ports = processes.free_ports(2 * state["count"])
+        if proxy is not None and state["count"] > 1:
+            raise Failure("--proxy is for one node", status=2)
+        ports = processes.free_ports(3 * state["count"])
         state["ports"] = ports
-        state["nodes"] = [{"id": n + 1, "port": ports[2 * n], "controller": ports[2 * n + 1]} for n in range(state["count"])]
+        state["nodes"] = [{"id": n + 1, "port": ports[3 * n], "controller": ports[3 * n + 1], "proxied": ports[3 * n + 2]} for n in range(state["count"])]
+        state["proxy"] = proxy
     if scan is not None or folder.fresh:
         state["scan"] = 200 if scan is None else scan
     folder.save()
     nodes = {f"kafka-{node['id']}": node for node in state["nodes"]}
     for name, node in nodes.items():
-        (path / f"{name}.properties").write_text(properties(node, state["nodes"], state["scan"]))
+        (path / f"{name}.properties").write_text(properties(node, state["nodes"], state["scan"], state["proxy"]))
     format(folder, java, nodes)
     with folder.starting():
         for name in nodes:
@@ -129,7 +135,10 @@ def start(path, count, scan):
             return (log is None or b"Kafka Server started" in log) and processes.answers(nodes[name]["port"])
 
         folder.wait("Kafka", lambda: all(map(is_ready, nodes)))
-    folder.ready(nodes, bootstrap=",".join(f"127.0.0.1:{node['port']}" for node in nodes.values()))
+    where = {"bootstrap": ",".join(f"127.0.0.1:{node['port']}" for node in nodes.values())}
+    if state["proxy"] is not None:
+        where["proxied"] = f"127.0.0.1:{state['nodes'][0]['proxied']}"
+    folder.ready(nodes, **where)
 
 
 def format(folder, java, nodes):

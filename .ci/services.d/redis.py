@@ -154,7 +154,8 @@ def launch(folder, commands, name, port, *settings, command="redis-server"):
 
 
 # A master would wait five seconds for more replicas before it sends what it has.
-SERVER = ('save ""', "appendonly no", "repl-diskless-sync-delay 0")
+# A test may want memory to go back to what was saved, as after a failover that lost something.
+SERVER = ('save ""', "appendonly no", "repl-diskless-sync-delay 0", "enable-debug-command local")
 
 
 def one(folder, commands):

@@ -19,6 +19,9 @@ use serde_json::Value;
 pub(crate) struct Kafka {
     folder: tempfile::TempDir,
     pub(crate) bootstrap: String,
+    /// Where clients are let in that come by a proxy.
+    pub(crate) proxied: String,
+    more: Vec<String>,
     pids: Mutex<Vec<u32>>,
 }
 
@@ -54,21 +57,31 @@ impl Kafka {
 
     /// One of the test's own, to be killed and stopped.
     pub(crate) fn own() -> Option<Kafka> {
+        Kafka::own_with(&[])
+    }
+
+    /// The same, started with more arguments.
+    pub(crate) fn own_with(more: &[&str]) -> Option<Kafka> {
         if !script(&["fetch"]).is_some_and(|fetched| fetched.status.success()) {
             assert!(std::env::var_os("REQUIRE_SERVICES").is_none(), "Kafka is required and not there: make services");
             eprintln!("SKIPPED: Kafka is not there; `.ci/services fetch` says why");
             return None;
         }
         let folder = tempfile::tempdir().expect("a folder");
-        let mut kafka = Kafka { folder, bootstrap: String::new(), pids: Mutex::default() };
+        let more = more.iter().map(|argument| (*argument).to_owned()).collect();
+        let mut kafka = Kafka { folder, bootstrap: String::new(), proxied: String::new(), more, pids: Mutex::default() };
         let said = kafka.start();
         kafka.bootstrap = said["bootstrap"].as_str().expect("an address").to_owned();
+        kafka.proxied = said["proxied"].as_str().unwrap_or_default().to_owned();
         Some(kafka)
     }
 
     /// Starts it, again on the same ports with the same data if it was there before.
     pub(crate) fn start(&self) -> Value {
-        let started = script(&["kafka", self.data().to_str().expect("text")]).expect("the script");
+        let data = self.data();
+        let arguments: Vec<&str> =
+            ["kafka", data.to_str().expect("text")].into_iter().chain(self.more.iter().map(String::as_str)).collect();
+        let started = script(&arguments).expect("the script");
         assert!(started.status.success(), "{}", String::from_utf8_lossy(&started.stderr));
         let said: Value = serde_json::from_slice(&started.stdout).expect("a line of JSON");
         let pids = said["pids"].as_array().expect("pids").iter().map(|pid| pid.as_u64().expect("a pid") as u32).collect();
@@ -82,6 +95,32 @@ impl Kafka {
             let told = Command::new("kill").args([&format!("-{signal}"), &pid.to_string()]).status().expect("kill");
             assert!(told.success(), "kill -{signal} {pid}");
         }
+    }
+
+    /// Its processes.
+    pub(crate) fn pids(&self) -> Vec<u32> {
+        self.pids.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Where a group stands in each partition of a topic; -1 where nothing was committed.
+    pub(crate) fn positions(&self, group: &str, topic: &str) -> Option<Vec<i64>> {
+        let consumer: BaseConsumer = self.config().set("group.id", group).set("isolation.level", "read_committed").create().ok()?;
+        let metadata = consumer.fetch_metadata(Some(topic), Duration::from_secs(5)).ok()?;
+        let mut list = TopicPartitionList::new();
+        metadata.topics()[0].partitions().iter().for_each(|partition| {
+            list.add_partition(topic, partition.id());
+        });
+        let found = consumer.committed_offsets(list, Duration::from_secs(5)).ok()?;
+        Some(found.elements().iter().map(|element| element.offset().to_raw().filter(|at| *at >= 0).unwrap_or(-1)).collect())
+    }
+
+    /// The end of each partition of a topic for readers of an isolation level.
+    pub(crate) fn ends(&self, topic: &str, isolation: &str) -> Option<Vec<i64>> {
+        let consumer: BaseConsumer = self.config().set("isolation.level", isolation).create().ok()?;
+        let metadata = consumer.fetch_metadata(Some(topic), Duration::from_secs(5)).ok()?;
+        let partitions = metadata.topics()[0].partitions();
+        let end = |partition: i32| consumer.fetch_watermarks(topic, partition, Duration::from_secs(5)).ok().map(|(_, end)| end);
+        partitions.iter().map(|partition| end(partition.id())).collect()
     }
 
     fn data(&self) -> PathBuf {

@@ -24,6 +24,9 @@ pub(crate) struct World {
     pub(crate) workers: Vec<Worker>,
     /// More arguments for every worker.
     pub(crate) more: Vec<String>,
+    started: usize,
+    /// By role and name, how a worker was started.
+    known: Vec<(&'static str, String, Vec<String>)>,
 }
 
 /// A worker.
@@ -32,6 +35,11 @@ pub(crate) struct Worker {
     pub(crate) name: String,
     pub(crate) child: Child,
     http: String,
+    /// Where it writes what it complains of.
+    log: PathBuf,
+    arguments: Vec<String>,
+    /// Whether it was made to end.
+    pub(crate) expected: bool,
 }
 
 impl World {
@@ -46,6 +54,8 @@ impl World {
             source: source.to_owned(),
             workers: Vec::new(),
             more: Vec::new(),
+            started: 0,
+            known: Vec::new(),
         }
     }
 
@@ -73,19 +83,63 @@ impl World {
         let pipeline = format!("kafka://{}/{}", self.bootstrap, self.prefix);
         let definitions = text(&self.definitions());
         let arguments = ["ingest", "--json", "--role", role, "--worker", name, "--definitions", &definitions, "--pipeline", &pipeline];
+        let arguments: Vec<String> = arguments.into_iter().map(str::to_owned).chain(self.more.iter().chain(more).cloned()).collect();
+        self.known.retain(|(of, known, _)| (*of, known.as_str()) != (role, name));
+        self.known.push((role, name.to_owned(), arguments.clone()));
+        self.spawn(role, name, arguments);
+    }
+
+    fn spawn(&mut self, role: &'static str, name: &str, arguments: Vec<String>) {
+        self.started += 1;
+        let log = self.home().join(format!("{}-{role}-{name}.log", self.started));
         let mut child = Command::new(env!("CARGO_BIN_EXE_floodmark"))
-            .args(arguments)
+            .args(&arguments)
             .args(["--http", "127.0.0.1:0", "--log-partitions", "4"])
-            .args(&self.more)
-            .args(more)
             .stdout(Stdio::piped())
+            .stderr(std::fs::File::create(&log).expect("a file"))
             .spawn()
             .expect("the floodmark command");
         let mut line = String::new();
         BufReader::new(child.stdout.take().expect("its output")).read_line(&mut line).expect("a line");
         let told: Value = serde_json::from_str(&line).unwrap_or_else(|error| panic!("{error}: {line}"));
         let http = told["http"].as_str().expect("an address").to_owned();
-        self.workers.push(Worker { role, name: name.to_owned(), child, http });
+        self.workers.push(Worker { role, name: name.to_owned(), child, http, log, arguments, expected: false });
+    }
+
+    /// Starts a worker as it was started before.
+    pub(crate) fn start_again(&mut self, role: &'static str, name: &str) {
+        let known = self.known.iter().find(|(of, known, _)| (*of, known.as_str()) == (role, name));
+        let arguments = known.expect("a worker").2.clone();
+        self.spawn(role, name, arguments);
+    }
+
+    /// Starts another worker with the name of one.
+    pub(crate) fn twin(&mut self, worker: usize) {
+        let Worker { role, name, arguments, .. } = &self.workers[worker];
+        let (role, name, arguments) = (*role, name.clone(), arguments.clone());
+        self.spawn(role, &name, arguments);
+    }
+
+    /// Whether two workers of a role have one name.
+    pub(crate) fn has_twins(&self) -> bool {
+        let name = |worker: &Worker| (worker.role, worker.name.clone());
+        let names: std::collections::BTreeSet<_> = self.workers.iter().map(name).collect();
+        names.len() < self.workers.len()
+    }
+
+    /// What a worker complained of.
+    pub(crate) fn log_of(&self, worker: usize) -> String {
+        std::fs::read_to_string(&self.workers[worker].log).unwrap_or_default()
+    }
+
+    /// Prints what all workers complained of.
+    pub(crate) fn show_logs(&self) {
+        let mut logs: Vec<PathBuf> = std::fs::read_dir(self.home()).expect("a folder").flatten().map(|entry| entry.path()).collect();
+        logs.retain(|path| path.extension().is_some_and(|extension| extension == "log"));
+        logs.sort();
+        for log in logs {
+            eprintln!("{}: {}", log.display(), std::fs::read_to_string(&log).unwrap_or_default());
+        }
     }
 
     /// A view's events over all partitions, whatever became of them.
@@ -124,6 +178,23 @@ impl World {
 }
 
 impl Worker {
+    pub(crate) fn kill(&mut self) {
+        self.expected = true;
+        self.child.kill().expect("a kill");
+        self.child.wait().expect("an end");
+    }
+
+    /// Waits for an end that it was told of.
+    pub(crate) fn wait(&mut self) {
+        self.expected = true;
+        self.child.wait().expect("an end");
+    }
+
+    /// How it has ended, if it has.
+    pub(crate) fn ended(&mut self) -> Option<std::process::ExitStatus> {
+        self.child.try_wait().expect("a child")
+    }
+
     pub(crate) fn signal(&self, signal: &str) {
         let told = Command::new("kill").args([&format!("-{signal}"), &self.child.id().to_string()]).status().expect("kill");
         assert!(told.success());
