@@ -91,8 +91,8 @@ fn play(kafka: &Kafka, proxy: &Proxy, seed: u64, round: u64) -> bool {
         let producing = scope.spawn(|| produce(kafka, &input, &lines, seed));
         let asking = scope.spawn(|| ask(&redis, &prefix, &definitions, seed, &over));
         let mut faults = Faults::new(kafka, proxy, &redis, shape, seed);
-        while !producing.is_finished() {
-            std::thread::sleep(Duration::from_millis(chance.below(1_200)));
+        for _ in 0..2 + chance.below(3) {
+            std::thread::sleep(Duration::from_millis(chance.below(1_500)));
             faults.strike(&mut world);
         }
         producing.join().expect("every record is there");
@@ -100,6 +100,7 @@ fn play(kafka: &Kafka, proxy: &Proxy, seed: u64, round: u64) -> bool {
         (faults, asking.join().expect("no panic"))
     });
     faults.heal(&mut world);
+    let healed = began.elapsed();
     let (findings, fold) = settle(kafka, &redis, &prefix, &input, &definitions, &mut world);
     let mut problems = findings.problems;
     problems.extend(faults.unexpected);
@@ -107,7 +108,7 @@ fn play(kafka: &Kafka, proxy: &Proxy, seed: u64, round: u64) -> bool {
     let finals = said.iter().map(|said| said.finals()).sum::<usize>();
     problems.extend(said.iter().filter_map(|said| said.was_wrong(&definitions, &fold)));
     eprintln!(
-        "round {round} seed {seed}: {} | {} records, {} refused, {partitions} partitions, {} batches, {} late, {} windows, {finals} values said to be final | {:.1?}",
+        "round {round} seed {seed}: {} | {} records, {} refused, {partitions} partitions, {} batches, {} late, {} windows, {finals} values said to be final | healed after {healed:.1?}, settled after {:.1?}",
         faults.log.join(", "),
         findings.events,
         findings.rejects,
@@ -118,6 +119,12 @@ fn play(kafka: &Kafka, proxy: &Proxy, seed: u64, round: u64) -> bool {
     );
     if !problems.is_empty() {
         world.show_logs();
+        kinds(&problems);
+        for suffix in ["log", "rejects", "late", "windows"] {
+            let [stable, end] =
+                ["read_committed", "read_uncommitted"].map(|isolation| kafka.ends(&format!("{prefix}.{suffix}"), isolation));
+            eprintln!("{prefix}.{suffix}: stable {stable:?} end {end:?}");
+        }
     }
     assert!(
         problems.is_empty(),
@@ -126,6 +133,19 @@ fn play(kafka: &Kafka, proxy: &Proxy, seed: u64, round: u64) -> bool {
         problems[..problems.len().min(12)].join("\n")
     );
     true
+}
+
+/// How many problems there are of each kind, and the last of it.
+fn kinds(problems: &[String]) {
+    let kind = |problem: &String| {
+        problem.split_whitespace().filter(|word| word.chars().all(char::is_alphabetic)).take(6).collect::<Vec<_>>().join(" ")
+    };
+    let mut kinds: std::collections::BTreeMap<String, (usize, &String)> = Default::default();
+    for problem in problems {
+        let entry = kinds.entry(kind(problem)).or_insert((0, problem));
+        *entry = (entry.0 + 1, problem);
+    }
+    kinds.iter().for_each(|(kind, (count, last))| eprintln!("{count} times {kind}: {last}"));
 }
 
 /// Payments with their partitions, in order: jittered, some late, some broken, some coming twice, and a part of them again.
@@ -153,10 +173,10 @@ fn payments(chance: &mut Chance, partitions: i32) -> Vec<(i32, String)> {
     lines
 }
 
-/// In some twenty parts, over several seconds.
+/// In a dozen parts, over several seconds.
 fn produce(kafka: &Kafka, topic: &str, lines: &[(i32, String)], seed: u64) {
     let mut chance = Chance(seed ^ 0x5555);
-    for part in lines.chunks(lines.len() / 20 + 1) {
+    for part in lines.chunks(lines.len() / 12 + 1) {
         let records =
             part.iter().map(|(partition, line)| Record { partition: *partition, payload: Some(line.as_bytes()), timestamp: None });
         kafka.produce(topic, records);
@@ -219,8 +239,10 @@ fn settle(kafka: &Kafka, redis: &Redis, prefix: &str, input: &str, definitions: 
     while !routed() && began.elapsed() < Duration::from_secs(90) {
         std::thread::sleep(Duration::from_millis(200));
     }
+    eprintln!("routed after {:.1?}", began.elapsed());
     loop {
         let (findings, fold) = verify(kafka, redis, prefix, input, definitions);
+        eprintln!("verified after {:.1?}: {} problems {:?}", began.elapsed(), findings.problems.len(), findings.problems.first());
         if findings.problems.is_empty() || began.elapsed() > Duration::from_secs(90) {
             world.stop_all();
             return (findings, fold);

@@ -1,6 +1,7 @@
 //! `floodmark ingest`: one worker of a pipeline over several processes. Route turns topics into a feature log, apply turns that into an
 //! online store in Redis; `floodmark serve` answers from there.
 
+mod journal;
 mod numbers;
 
 use std::io::Write;
@@ -27,6 +28,7 @@ use crate::failure::Failure;
 use crate::online::{self, OnlineArgs};
 use crate::output::{json_line, stdout};
 use crate::stored::{read_definitions, source_named};
+use journal::Journal;
 
 const EXAMPLE: &str = "EXAMPLE:
   floodmark ingest --role route --worker a --definitions floodmark.yaml --pipeline kafka://127.0.0.1:9092/fraud \\
@@ -156,6 +158,7 @@ async fn until_told(args: &Args, workers: Vec<Worker>, json: bool) -> Result<(),
     let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
     let (leave, leaving) = watch::channel(false);
     let (mut kept, mut done, mut threads) = (Vec::new(), Vec::new(), Vec::new());
+    let mut journal = Journal::new(args, json);
     for worker in workers {
         kept.extend(worker.kept);
         done.push(worker.done);
@@ -173,6 +176,7 @@ async fn until_told(args: &Args, workers: Vec<Worker>, json: bool) -> Result<(),
     };
     tokio::select! {
         () = any => {}
+        () = journal.keep(&done) => {}
         _ = interrupt.recv() => {}
         _ = terminate.recv() => {}
     }

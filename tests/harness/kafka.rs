@@ -156,28 +156,27 @@ impl Kafka {
         config.set("group.id", "verifier").set("isolation.level", isolation).set("enable.partition.eof", "true");
         let consumer: BaseConsumer = config.set("auto.offset.reset", "error").create().expect("a client");
         let metadata = consumer.fetch_metadata(Some(topic), Duration::from_secs(20)).expect("an answer");
-        let partitions: Vec<i32> = metadata.topics()[0].partitions().iter().map(|partition| partition.id()).collect();
-        let mut all = Vec::new();
-        for partition in partitions {
-            let mut list = TopicPartitionList::new();
-            list.add_partition_offset(topic, partition, Offset::Beginning).expect("a partition");
-            let consumer: BaseConsumer = config.create().expect("a client");
-            consumer.assign(&list).expect("an assignment");
-            let began = Instant::now();
-            loop {
-                assert!(began.elapsed() < Duration::from_secs(60), "{topic}-{partition} is read to its end");
-                let Some(polled) = consumer.poll(Duration::from_secs(1)) else { continue };
-                match polled {
-                    Ok(record) => {
-                        let bytes = |bytes: Option<&[u8]>| bytes.unwrap_or_default().to_vec();
-                        let (key, value) = (bytes(record.key()), bytes(record.payload()));
-                        all.push(Found { partition, offset: record.offset(), key, value });
-                    }
-                    Err(KafkaError::PartitionEOF(_)) => break,
-                    Err(error) => eprintln!("{error}"),
+        let mut list = TopicPartitionList::new();
+        let mut left: Vec<i32> = metadata.topics()[0].partitions().iter().map(|partition| partition.id()).collect();
+        for partition in &left {
+            list.add_partition_offset(topic, *partition, Offset::Beginning).expect("a partition");
+        }
+        consumer.assign(&list).expect("an assignment");
+        let (began, mut all) = (Instant::now(), Vec::new());
+        while !left.is_empty() {
+            assert!(began.elapsed() < Duration::from_secs(60), "{topic} is read to its end");
+            let Some(polled) = consumer.poll(Duration::from_secs(1)) else { continue };
+            match polled {
+                Ok(record) => {
+                    let bytes = |bytes: Option<&[u8]>| bytes.unwrap_or_default().to_vec();
+                    let (key, value) = (bytes(record.key()), bytes(record.payload()));
+                    all.push(Found { partition: record.partition(), offset: record.offset(), key, value });
                 }
+                Err(KafkaError::PartitionEOF(partition)) => left.retain(|of| *of != partition),
+                Err(error) => eprintln!("{error}"),
             }
         }
+        all.sort_by_key(|found| (found.partition, found.offset));
         all
     }
 

@@ -74,6 +74,8 @@ pub struct Applier {
     /// For each view, its place among the timelines of an entity, and its layout.
     views: Vec<(usize, Layout)>,
     held: BTreeMap<usize, Held>,
+    log_partitions: usize,
+    log: u64,
     memory_budget: usize,
     tick: u32,
 }
@@ -124,7 +126,7 @@ impl Applier {
         writer.describe(&definitions, log_partitions, log)?;
         let view = |at| (place_of_view(&definitions, at), definitions.views[at].layout(&definitions.sources));
         let views = (0..definitions.views.len()).map(view).collect();
-        Ok(Applier { plan, name: settings.name.clone(), writer, views, held: BTreeMap::new(), memory_budget, tick: 0 })
+        Ok(Applier { plan, name: settings.name.clone(), writer, views, held: BTreeMap::new(), log_partitions, log, memory_budget, tick: 0 })
     }
 
     /// What is computed.
@@ -135,6 +137,8 @@ impl Applier {
     /// Takes a partition over from whoever had it. Returns the offset of the record that comes next.
     pub fn take_over(&mut self, partition: usize) -> Result<u64, OnlineError> {
         self.held.remove(&partition);
+        // What says whose it is may have been lost with the rest.
+        self.writer.describe(&self.plan.definitions, self.log_partitions, self.log)?;
         let taken = self.writer.take_over(partition)?;
         let state: Option<State> = if taken.state.is_empty() { None } else { Some(restore(&taken.state)?) };
         let mut held = match (state, taken.version) {
@@ -166,6 +170,24 @@ impl Applier {
         let next = held.progress.next_offset;
         self.held.insert(partition, held);
         Ok(next)
+    }
+
+    /// The partitions of which Redis no longer has what was written last: they have to be taken over again. Where nothing is written, this
+    /// is how a loss is seen.
+    pub fn lost(&mut self) -> Result<Vec<usize>, OnlineError> {
+        let asked: Vec<(usize, Vec<Vec<u8>>)> = self.held.keys().map(|partition| (*partition, Vec::new())).collect();
+        let found = self.writer.read(&asked)?;
+        Ok(self.not_ours(&asked, &found))
+    }
+
+    /// Of partitions that were read, those that do not stand where we have left them.
+    fn not_ours(&self, asked: &[(usize, Vec<Vec<u8>>)], found: &[(Stands, Vec<Value>)]) -> Vec<usize> {
+        let ours = |partition: usize, stands: &Stands| {
+            let held = self.held.get(&partition);
+            held.is_some_and(|held| (stands.epoch, stands.version) == (held.epoch, held.stored))
+        };
+        let of = asked.iter().map(|(partition, _)| *partition).zip(found);
+        of.filter(|(partition, (stands, _))| !ours(*partition, stands)).map(|(partition, _)| partition).collect()
     }
 
     /// Gives a partition up: somebody else has it.
@@ -308,12 +330,7 @@ impl Applier {
         let asked: Vec<(usize, Vec<Vec<u8>>)> = of_partitions.iter().map(ask).collect();
         let found = self.writer.read(&asked)?;
         // What was read stands for the version that we have written last, or it is not ours any more.
-        let ours = |partition: usize, stands: &Stands| {
-            let held = self.held.get(&partition);
-            held.is_some_and(|held| (stands.epoch, stands.version) == (held.epoch, held.stored))
-        };
-        let lost = |((partition, _), (stands, _)): (&(usize, _), &(Stands, _))| (!ours(*partition, stands)).then_some(*partition);
-        let partitions: Vec<usize> = asked.iter().zip(&found).filter_map(lost).collect();
+        let partitions = self.not_ours(&asked, &found);
         if !partitions.is_empty() {
             return Err(ApplyError::Lost { partitions });
         }

@@ -333,8 +333,10 @@ impl Apply {
             self.give_up(applier);
             return Ok(());
         }
-        if !records.is_empty() {
-            self.write(applier)?;
+        match records.is_empty() {
+            false => self.write(applier)?,
+            true if due => self.look_for_losses(applier)?,
+            true => {}
         }
         if due {
             self.told = Instant::now();
@@ -421,6 +423,15 @@ impl Apply {
             (next != owned.position).then(|| Position { topic: self.pipeline.topic("log"), partition: partition as i32, next, note })
         };
         applier.states().into_iter().filter_map(position).collect()
+    }
+
+    /// A Redis that loses something while nothing comes would not be noticed by writing to it.
+    fn look_for_losses(&mut self, applier: &mut Applier) -> Result<(), PipelineError> {
+        match applier.lost() {
+            Ok(lost) => lost.into_iter().for_each(|partition| self.let_go(applier, partition as i32)),
+            Err(error) => self.wait_for_redis(error)?,
+        }
+        Ok(())
     }
 
     fn write(&mut self, applier: &mut Applier) -> Result<(), PipelineError> {

@@ -1,0 +1,70 @@
+//! What a worker writes to its log, standard error: what its clients complain of, once each, and when its partitions change.
+//!
+//! With `--json` each line is an object with `time`, `level`, `role`, `worker`, `message` and what the message is about; without, words.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use floodmark_ingest::clock;
+use floodmark_ingest::kafka::pipeline::Done;
+use serde_json::json;
+
+use super::{Args, Role};
+
+/// How often a worker is looked at.
+const LOOK: Duration = Duration::from_millis(200);
+
+/// The log of a worker.
+pub(super) struct Journal {
+    role: &'static str,
+    worker: String,
+    json: bool,
+}
+
+impl Journal {
+    pub(super) fn new(args: &Args, json: bool) -> Journal {
+        let role = if args.role == Role::Route { "route" } else { "apply" };
+        Journal { role, worker: args.worker.clone(), json }
+    }
+
+    /// Looks for news, for ever.
+    pub(super) async fn keep(&mut self, all: &[Arc<Done>]) {
+        let mut seen: Vec<(Option<String>, u64, u64)> = vec![(None, 0, 0); all.len()];
+        loop {
+            for (done, (trouble, rebalances, replaced)) in all.iter().zip(&mut seen) {
+                let news = done.status.last_trouble();
+                if let Some(message) = news.as_ref().filter(|news| trouble.as_ref() != Some(*news)) {
+                    self.say("warn", message, json!({}));
+                }
+                *trouble = news;
+                let now = done.rebalances.load(Ordering::Relaxed);
+                if std::mem::replace(rebalances, now) != now {
+                    self.say("info", "partitions have changed", json!({ "partitions": done.partitions.load(Ordering::Relaxed) }));
+                }
+                let now = done.rebuilds.load(Ordering::Relaxed);
+                if std::mem::replace(replaced, now) != now {
+                    self.say(
+                        "warn",
+                        "a producer was replaced: what became of its last transaction is looked up",
+                        json!({ "replaced": now }),
+                    );
+                }
+            }
+            tokio::time::sleep(LOOK).await;
+        }
+    }
+
+    fn say(&self, level: &str, message: &str, about: serde_json::Value) {
+        let time = clock::now().to_string();
+        if !self.json {
+            let about = about.as_object().into_iter().flatten().map(|(name, value)| format!(" {name}={value}")).collect::<String>();
+            return eprintln!("{time} {level} {} {}: {message}{about}", self.role, self.worker);
+        }
+        let mut line = json!({ "time": time, "level": level, "role": self.role, "worker": self.worker, "message": message });
+        if let (Some(line), Some(about)) = (line.as_object_mut(), about.as_object()) {
+            line.extend(about.clone());
+        }
+        eprintln!("{line}");
+    }
+}
