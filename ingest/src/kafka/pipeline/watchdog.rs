@@ -73,11 +73,19 @@ mod tests {
     fn it_bites_who_is_silent_and_nobody_else() {
         let (bitten, heard) = channel();
         let (patience, look) = (Duration::from_millis(200), Duration::from_millis(1));
-        let watchdog = Watchdog::with_patience(patience, look, move || drop(bitten.send(()))).expect("a thread");
+        let watchdog = Watchdog::with_patience(patience, look, move || {
+            let _ = bitten.send(());
+        })
+        .expect("a thread");
         watchdog.seen();
         assert!(heard.recv_timeout(Duration::from_secs(60)).is_ok(), "who hangs is noticed");
         let (bitten, heard) = channel::<()>();
-        drop(Watchdog::with_patience(patience, look, move || drop(bitten.send(()))).expect("a thread"));
+        drop(
+            Watchdog::with_patience(patience, look, move || {
+                let _ = bitten.send(());
+            })
+            .expect("a thread"),
+        );
         assert!(heard.recv_timeout(Duration::from_secs(60)).is_err(), "who has ended is left alone");
     }
 }
