@@ -1,7 +1,7 @@
 # The few doors to the build, the same for people and for CI.
 
 .DEFAULT_GOAL := help
-.PHONY: help headers setup services demo test check bench handbook
+.PHONY: help headers setup services demo test chaos check bench handbook
 
 help: ## Lists what there is.
 	@sed -n 's/^\([a-z]*\):.*## /\1	/p' $(MAKEFILE_LIST)
@@ -21,6 +21,9 @@ demo: headers ## The whole story on one machine, in a minute: events in, feature
 
 test: headers setup services ## Every test of the house.
 	REQUIRE_ORT=1 REQUIRE_SERVICES=1 cargo test --quiet --workspace
+
+chaos: headers services ## A hundred rounds of failing workers, brokers, networks and Redis (about 45 minutes); seeds are printed.
+	REQUIRE_SERVICES=1 FLOODMARK_CHAOS_ROUNDS=$${FLOODMARK_CHAOS_ROUNDS:-100} cargo test --quiet --test floodmark chaos -- --nocapture
 
 check: ## Before each commit: form, lints, and the house's rules about itself.
 	cargo fmt --all --check

@@ -14,6 +14,7 @@ mod score;
 mod scores;
 mod scoring;
 mod serve;
+mod status;
 mod topic;
 mod training_set;
 mod up;
@@ -42,6 +43,8 @@ pub(crate) enum Command {
     Ingest(Box<ingest::Args>),
     /// Serves features from Redis, and keeps nothing.
     Serve(Box<serve::Args>),
+    /// Shows where a pipeline stands: lag, watermark, and what holds it back.
+    Status(status::Args),
     /// Looks up the features of one entity.
     Get(get::Args),
     /// Scores one row with a model of a server.
@@ -75,6 +78,7 @@ impl Command {
             Command::Up(args) => up::run(&args, json),
             Command::Ingest(args) => ingest::run(&args, json),
             Command::Serve(args) => serve::run(&args, json),
+            Command::Status(args) => status::run(&args, json),
             Command::Get(args) => get::run(&args, json),
             Command::Score(args) => score::run(&args, json),
             Command::Models(args) => models::run(&args, json),

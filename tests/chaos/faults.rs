@@ -138,22 +138,19 @@ impl<'a> Faults<'a> {
         }
     }
 
-    /// The broker can write no further: it dies of that, and is started again with room.
+    /// The broker can write no further: it dies of that, or is killed, and is started again with room.
     fn fill_the_disk(&mut self) -> String {
         let pids = self.kafka.pids();
-        let limit = |room: &str| {
-            pids.iter().all(|pid| {
-                let told = Command::new("prlimit").args(["--pid", &pid.to_string(), &format!("--fsize={room}:unlimited")]).status();
-                told.is_ok_and(|status| status.success())
-            })
+        let full = |pid: &u32| {
+            let told = Command::new("prlimit").args(["--pid", &pid.to_string(), "--fsize=4096:unlimited"]).status();
+            told.is_ok_and(|status| status.success())
         };
-        if !limit("4096") {
+        if !pids.iter().all(full) {
             return "could not take the broker's room".to_owned();
         }
-        std::thread::sleep(Duration::from_millis(500 + self.chance.below(1_500)));
+        std::thread::sleep(Duration::from_millis(1_000 + self.chance.below(2_000)));
         let died = pids.iter().any(|pid| !std::path::Path::new(&format!("/proc/{pid}/stat")).exists());
         if !died {
-            limit("unlimited");
             self.kafka.signal("KILL");
         }
         std::thread::sleep(Duration::from_millis(200));

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use rdkafka::client::ClientContext;
 use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
 use rdkafka::consumer::ConsumerContext;
+use rdkafka::error::KafkaError;
 use rdkafka::producer::{DeliveryResult, ProducerContext};
 use rdkafka::statistics::Statistics;
 
@@ -83,15 +84,22 @@ pub(super) fn admin(topic: &Topic) -> ClientConfig {
 }
 
 /// What a client tells while it runs goes to the status of its topic.
+#[derive(Default)]
 pub(super) struct Told(pub(super) Arc<Status>);
 
 impl ClientContext for Told {
     fn log(&self, _: RDKafkaLogLevel, _: &str, message: &str) {
-        self.0.trouble(message);
+        // One file has the properties of producers and of consumers.
+        if !message.contains("and will be ignored by this") {
+            self.0.trouble(message);
+        }
     }
 
-    fn error(&self, error: rdkafka::error::KafkaError, reason: &str) {
-        self.0.trouble(&format!("{error}: {reason}"));
+    fn error(&self, error: KafkaError, reason: &str) {
+        // That a partition was read to its end is no trouble.
+        if !matches!(error, KafkaError::PartitionEOF(_)) {
+            self.0.trouble(&format!("{error}: {reason}"));
+        }
     }
 
     fn stats(&self, statistics: Statistics) {

@@ -12,6 +12,7 @@
 mod apply;
 mod route;
 mod slot;
+pub mod standing;
 mod watchdog;
 
 use std::sync::Arc;
@@ -24,6 +25,7 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 
 pub use apply::{Apply, ApplySettings, States};
 pub use route::{Route, RouteInput};
+pub use standing::{LogStanding, SourceStanding};
 
 use super::client::{Told, admin};
 use super::status::Status;
@@ -171,6 +173,11 @@ impl Done {
 }
 
 impl Pipeline {
+    /// For whoever only looks at it.
+    pub fn of(prefix: Topic) -> Pipeline {
+        Pipeline { prefix, worker: String::new(), commit_interval: Duration::ZERO, log_partitions: 0 }
+    }
+
     /// The topic of that suffix.
     pub fn topic(&self, suffix: &str) -> String {
         format!("{}.{suffix}", self.prefix.name)
