@@ -27,13 +27,27 @@ pub(super) struct Faults<'a> {
     /// Workers that ended by themselves without a reason.
     pub(super) unexpected: Vec<String>,
     twins: usize,
+    /// One kind of fault and no other, to look at it.
+    only: Option<u64>,
 }
 
 impl<'a> Faults<'a> {
     pub(super) fn new(kafka: &'a Kafka, proxy: &'a Proxy, redis: &'a Redis, shape: Option<&'static str>, seed: u64) -> Faults<'a> {
         let chance = Chance(seed ^ 0x1111);
         let (log, unexpected) = (Vec::new(), Vec::new());
-        Faults { kafka, proxy, redis, shape, chance, serving: None, failed_over: false, log, unexpected, twins: 0 }
+        Faults {
+            kafka,
+            proxy,
+            redis,
+            shape,
+            chance,
+            serving: None,
+            failed_over: false,
+            log,
+            unexpected,
+            twins: 0,
+            only: super::setting("FLOODMARK_CHAOS_ONLY"),
+        }
     }
 
     /// One fault; most are over when this returns.
@@ -41,7 +55,8 @@ impl<'a> Faults<'a> {
         self.revive(world);
         let worker = self.chance.below(world.workers.len() as u64) as usize;
         let (role, name) = (world.workers[worker].role, world.workers[worker].name.clone());
-        let done = match self.chance.below(16) {
+        let kind = self.only.unwrap_or_else(|| self.chance.below(16));
+        let done = match kind {
             0..3 => {
                 world.workers[worker].kill();
                 format!("killed {role} {name}")
@@ -140,22 +155,16 @@ impl<'a> Faults<'a> {
 
     /// The broker can write no further: it dies of that, or is killed, and is started again with room.
     fn fill_the_disk(&mut self) -> String {
-        let pids = self.kafka.pids();
-        let full = |pid: &u32| {
-            let told = Command::new("prlimit").args(["--pid", &pid.to_string(), "--fsize=4096:unlimited"]).status();
-            told.is_ok_and(|status| status.success())
-        };
-        if !pids.iter().all(full) {
-            return "could not take the broker's room".to_owned();
-        }
-        std::thread::sleep(Duration::from_millis(1_000 + self.chance.below(2_000)));
-        let died = pids.iter().any(|pid| !std::path::Path::new(&format!("/proc/{pid}/stat")).exists());
+        let Some(ballast) = self.kafka.fill() else { return "could not fill the broker's disk: that takes root".to_owned() };
+        std::thread::sleep(Duration::from_millis(500 + self.chance.below(2_500)));
+        let died = self.kafka.pids().iter().any(|pid| !std::path::Path::new(&format!("/proc/{pid}/stat")).exists());
         if !died {
             self.kafka.signal("KILL");
         }
         std::thread::sleep(Duration::from_millis(200));
+        std::fs::remove_file(ballast).expect("room");
         self.kafka.start();
-        format!("took the broker's room{}", if died { ", it died" } else { "" })
+        format!("filled the broker's disk{}", if died { ", it died" } else { "" })
     }
 
     /// A serving node has no state: another one answers at once.
