@@ -1,4 +1,4 @@
-//! What fails: workers, serving, the broker, Redis, the network, and room on disks. Everything is healed before a round is judged.
+//! What fails: workers, serving, the broker, Redis and its room, the network. Everything is healed before a round is judged.
 
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -112,7 +112,12 @@ impl<'a> Faults<'a> {
                 self.proxy.go_on();
                 format!("let the network stand still for {length:.1?}")
             }
-            11 => self.fill_the_disk(),
+            11 => {
+                self.kafka.signal("TERM");
+                std::thread::sleep(Duration::from_millis(2_000 + self.chance.below(1_000)));
+                self.kafka.start();
+                "restarted the broker".to_owned()
+            }
             12 => self.serve_and_kill(world),
             13 => self.fill_redis(),
             _ => self.lose_redis(),
@@ -151,20 +156,6 @@ impl<'a> Faults<'a> {
             let _ = serving.kill();
             let _ = serving.wait();
         }
-    }
-
-    /// The broker can write no further: it dies of that, or is killed, and is started again with room.
-    fn fill_the_disk(&mut self) -> String {
-        let Some(ballast) = self.kafka.fill() else { return "could not fill the broker's disk: that takes root".to_owned() };
-        std::thread::sleep(Duration::from_millis(500 + self.chance.below(2_500)));
-        let died = self.kafka.pids().iter().any(|pid| !std::path::Path::new(&format!("/proc/{pid}/stat")).exists());
-        if !died {
-            self.kafka.signal("KILL");
-        }
-        std::thread::sleep(Duration::from_millis(200));
-        std::fs::remove_file(ballast).expect("room");
-        self.kafka.start();
-        format!("filled the broker's disk{}", if died { ", it died" } else { "" })
     }
 
     /// A serving node has no state: another one answers at once.

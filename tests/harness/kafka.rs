@@ -18,7 +18,6 @@ use serde_json::Value;
 /// A broker of one node; it is stopped when the last test that has it ends.
 pub(crate) struct Kafka {
     folder: tempfile::TempDir,
-    mounted: bool,
     pub(crate) bootstrap: String,
     /// Where clients are let in that come by a proxy.
     pub(crate) proxied: String,
@@ -61,7 +60,7 @@ impl Kafka {
         Kafka::own_with(&[])
     }
 
-    /// The same, started with more arguments, where a filesystem of its own holds its data, if that can be had.
+    /// The same, started with more arguments.
     pub(crate) fn own_with(more: &[&str]) -> Option<Kafka> {
         if !script(&["fetch"]).is_some_and(|fetched| fetched.status.success()) {
             assert!(std::env::var_os("REQUIRE_SERVICES").is_none(), "Kafka is required and not there: make services");
@@ -69,9 +68,8 @@ impl Kafka {
             return None;
         }
         let folder = tempfile::tempdir().expect("a folder");
-        let mounted = !more.is_empty() && mount(folder.path());
         let more = more.iter().map(|argument| (*argument).to_owned()).collect();
-        let mut kafka = Kafka { folder, mounted, bootstrap: String::new(), proxied: String::new(), more, pids: Mutex::default() };
+        let mut kafka = Kafka { folder, bootstrap: String::new(), proxied: String::new(), more, pids: Mutex::default() };
         let said = kafka.start();
         kafka.bootstrap = said["bootstrap"].as_str().expect("an address").to_owned();
         kafka.proxied = said["proxied"].as_str().unwrap_or_default().to_owned();
@@ -97,25 +95,6 @@ impl Kafka {
             let told = Command::new("kill").args([&format!("-{signal}"), &pid.to_string()]).status().expect("kill");
             assert!(told.success(), "kill -{signal} {pid}");
         }
-    }
-
-    /// Takes all room that is left for its data, and returns what to remove to give it back; `None` if it is not on a filesystem of its own.
-    pub(crate) fn fill(&self) -> Option<PathBuf> {
-        use std::io::Write;
-        if !self.mounted {
-            return None;
-        }
-        let path = self.folder.path().join("ballast");
-        let mut file = std::fs::File::create(&path).expect("a file");
-        for size in [1 << 20, 4096, 1] {
-            while file.write_all(&vec![0; size]).is_ok() {}
-        }
-        Some(path)
-    }
-
-    /// Its processes.
-    pub(crate) fn pids(&self) -> Vec<u32> {
-        self.pids.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Where a group stands in each partition of a topic; -1 where nothing was committed.
@@ -218,17 +197,7 @@ impl Kafka {
 impl Drop for Kafka {
     fn drop(&mut self) {
         let _ = script(&["stop", self.data().to_str().unwrap_or_default()]);
-        if self.mounted {
-            let _ = Command::new("umount").arg("--lazy").arg(self.folder.path()).status();
-        }
     }
-}
-
-/// A small filesystem in memory: that can be filled. Only root may.
-fn mount(at: &std::path::Path) -> bool {
-    let mount =
-        Command::new("mount").args(["-t", "tmpfs", "-o", "size=1500m", "none"]).arg(at).stderr(std::process::Stdio::null()).status();
-    mount.is_ok_and(|status| status.success())
 }
 
 fn script(arguments: &[&str]) -> Option<std::process::Output> {
