@@ -113,8 +113,7 @@ impl<'a> Faults<'a> {
                 format!("let the network stand still for {length:.1?}")
             }
             11 => {
-                self.kafka.signal("TERM");
-                std::thread::sleep(Duration::from_millis(2_000 + self.chance.below(1_000)));
+                self.kafka.terminate();
                 self.kafka.start();
                 "restarted the broker".to_owned()
             }

@@ -97,6 +97,15 @@ impl Kafka {
         }
     }
 
+    /// Ends the broker in order.
+    pub(crate) fn terminate(&self) {
+        self.signal("TERM");
+        let pids = self.pids.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        // One that has ended may wait for its parent to look.
+        let runs = |pid: &u32| std::fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| !stat.contains(") Z "));
+        until("the broker's end", || !pids.iter().any(runs));
+    }
+
     /// Where a group stands in each partition of a topic; -1 where nothing was committed.
     pub(crate) fn positions(&self, group: &str, topic: &str) -> Option<Vec<i64>> {
         let consumer: BaseConsumer = self.config().set("group.id", group).set("isolation.level", "read_committed").create().ok()?;
