@@ -8,7 +8,7 @@
 //!   record   format u8 | definitions u64 LE | length varint | topic | source varint | partition varint | partitions varint
 //!            | from varint | next varint | stamp varint | before zigzag | watermark zigzag | activity u8 | clock zigzag, if idle
 //!            | count varint | (offset varint, watermark zigzag) * count: differences to the ones before
-//!            | (section varint | length varint | section) until the end
+//!            | count varint | (section varint | length varint | section) * count
 //! ```
 //!
 //! Times are microseconds. A section's sequence numbers are the offsets of its records.
@@ -99,8 +99,10 @@ pub fn encode_batch(plan: &EnginePlan, head: &BatchHead, trail: &[(u64, Time)], 
         }
     }
     put_trail(&thinned(plan, trail, sections), out);
+    let some = || sections.iter().enumerate().filter(|(_, section)| !section.is_empty());
+    put_varint(some().count() as u64, out);
     let mut bytes = Vec::new();
-    for (at, section) in sections.iter().enumerate().filter(|(_, section)| !section.is_empty()) {
+    for (at, section) in some() {
         bytes.clear();
         encode_section(section, &plan.sections[at].layout, &mut bytes);
         put_varint(at as u64, out);
@@ -117,7 +119,7 @@ pub fn decode_batch(plan: &EnginePlan, mut bytes: &[u8]) -> Result<RoutedBatch, 
         return Err(Damaged { what: "a batch is of an unknown source" });
     }
     let mut sections = Vec::new();
-    while !bytes.is_empty() {
+    for _ in 0..take_varint(bytes)? {
         let at = usize::try_from(take_varint(bytes)?).unwrap_or(usize::MAX);
         let of_source = plan.sections.get(at).filter(|section| section.source == head.source);
         let layout = &of_source.ok_or(Damaged { what: "a section has an unknown number" })?.layout;
@@ -127,6 +129,9 @@ pub fn decode_batch(plan: &EnginePlan, mut bytes: &[u8]) -> Result<RoutedBatch, 
             return Err(Damaged { what: "a row is of another batch" });
         }
         sections.push((at, section));
+    }
+    if !bytes.is_empty() {
+        return Err(Damaged { what: "there is more than a batch" });
     }
     head.partitions = head.partitions.max(head.partition + 1);
     Ok(RoutedBatch { head, trail, sections })
