@@ -2,13 +2,19 @@
 //!
 //! `cargo bench --bench kafka [-- EVENTS]`: a broker of its own takes the given transactions (`FLOODMARK_DATA`, else made-up ones) as JSON in
 //! four partitions. Then, one after the other: the topic is copied to another by rdkafka alone, with offsets in the transactions, at a
-//! commit interval of 100 ms; and `floodmark up` takes it in. At last 10,000 events a second are produced, and every 20 ms one of an
-//! entity of its own, whose count is asked for until it is there. Prints JSON. All of it shares the machine's cores.
+//! commit interval of 100 ms; `floodmark up` takes it in; and a pipeline of one worker of each role does, into Redis. At last 10,000 events a
+//! second are produced, and every 20 ms one of an entity of its own, whose count is asked for until it is there, of either. Then both are
+//! killed and started again, until an event that has come meanwhile is counted. Prints JSON. All of it shares the machine's cores.
 #![allow(clippy::unwrap_used, clippy::print_stdout)]
 
 #[path = "../tests/harness/kafka.rs"]
 #[allow(dead_code)]
 mod broker;
+#[path = "kafka/pipeline.rs"]
+mod pipeline;
+#[path = "../tests/harness/redis.rs"]
+#[allow(dead_code)]
+mod redis;
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
@@ -58,17 +64,66 @@ fn main() {
     up.until_read(lines.len() as u64);
     let floodmark = began.elapsed();
     up.stop();
+    let again = Instant::now();
+    up = Up::start(home.path(), &kafka, "transactions");
+    let restarted = first_right(&up.grpc, lines.len(), &lines, again);
+    up.stop();
+    let Some(redis) = redis::Redis::start(None) else { return };
+    let (mut pipe, began) = (pipeline::Pipe::start(&kafka, &redis, "bench", "transactions"), Instant::now());
+    pipe.until_read(lines.len() as u64);
+    let piped = began.elapsed();
+    pipe.kill();
+    let again = Instant::now();
+    let mut pipe = pipeline::Pipe::start(&kafka, &redis, "bench", "transactions");
+    let piped_restarted = first_right(&pipe.grpc, lines.len(), &lines, again);
+    pipe.kill();
     let rate = |took: Duration| lines.len() as f64 / took.as_secs_f64();
-    let latencies = fresh(&kafka, lines.len());
-    let percentile = |share: f64| latencies[((latencies.len() - 1) as f64 * share) as usize].as_secs_f64() * 1000.0;
+    let home = tempfile::tempdir().unwrap();
+    let mut up = Up::start(home.path(), &kafka, "fresh");
+    let latencies = fresh(&kafka, "fresh", &up.grpc, lines.len());
+    up.stop();
+    kafka.make_topic("fresh-too", PARTITIONS as i32);
+    let mut pipe = pipeline::Pipe::start(&kafka, &redis, "fresh", "fresh-too");
+    let piped_latencies = fresh(&kafka, "fresh-too", &pipe.grpc, lines.len());
+    pipe.kill();
     let report = json!({
-        "events": lines.len(), "bytes": bytes,
-        "copy_events_per_second": rate(copy).round(), "floodmark_events_per_second": rate(floodmark).round(),
-        "ratio": rate(floodmark) / rate(copy),
-        "fresh": { "events_per_second": FRESH_RATE, "samples": latencies.len(), "p50_ms": percentile(0.5), "p90_ms": percentile(0.9),
-                   "p99_ms": percentile(0.99), "max_ms": percentile(1.0) },
+        "events": lines.len(), "bytes": bytes, "copy_events_per_second": rate(copy).round(),
+        "embedded": { "events_per_second": rate(floodmark).round(), "ratio": rate(floodmark) / rate(copy),
+                      "fresh": percentiles(&latencies), "restart_ms": restarted.as_millis() as u64 },
+        "pipeline": { "events_per_second": rate(piped).round(), "ratio": rate(piped) / rate(copy),
+                      "fresh": percentiles(&piped_latencies), "restart_ms": piped_restarted.as_millis() as u64 },
+        "fresh_events_per_second": FRESH_RATE,
     });
     println!("{report}");
+}
+
+fn percentiles(sorted: &[Duration]) -> serde_json::Value {
+    let percentile = |share: f64| sorted[((sorted.len() - 1) as f64 * share) as usize].as_secs_f64() * 1000.0;
+    json!({ "samples": sorted.len(), "p50_ms": percentile(0.5), "p90_ms": percentile(0.9), "p99_ms": percentile(0.99), "max_ms": percentile(1.0) })
+}
+
+/// How long it takes after a restart until the customer of the last transaction has all the transactions that it should have.
+fn first_right(grpc: &str, events: usize, lines: &[String], since: Instant) -> Duration {
+    let field = |line: &String, name: &str| {
+        let event: serde_json::Value = serde_json::from_str(line).unwrap();
+        event[name].as_i64().unwrap()
+    };
+    let (customer, at) = (field(&lines[events - 1], "customer_id"), field(&lines[events - 1], "tx_datetime"));
+    let marker = format!("\"customer_id\":{customer},");
+    let week = |line: &&String| line.contains(&marker) && field(line, "tx_datetime") > at - 7 * 86_400_000_000;
+    let expected = lines.iter().filter(week).count();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        loop {
+            if let Ok(mut client) = FeatureServiceClient::connect(grpc.to_owned()).await
+                && let Ok(answer) = client.get_features(ask(customer, Some(at))).await
+                && format!("{:?}", answer.into_inner()).contains(&format!("Int64Value({expected})"))
+            {
+                return since.elapsed();
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    })
 }
 
 /// The given transactions in time order, or as many made up.
@@ -150,9 +205,7 @@ fn copy(kafka: &Kafka, events: usize) -> Duration {
 }
 
 /// From the moment at which an event is handed to a producer (before the broker has it) until a look-up counts it.
-fn fresh(kafka: &Kafka, after: usize) -> Vec<Duration> {
-    let home = tempfile::tempdir().unwrap();
-    let mut up = Up::start(home.path(), kafka, "fresh");
+fn fresh(kafka: &Kafka, topic: &str, grpc: &str, after: usize) -> Vec<Duration> {
     let done = AtomicBool::new(false);
     let mut config = ClientConfig::new();
     config.set("bootstrap.servers", &kafka.bootstrap).set("linger.ms", "2").set("enable.idempotence", "true");
@@ -163,7 +216,7 @@ fn fresh(kafka: &Kafka, after: usize) -> Vec<Duration> {
             "{{\"transaction_id\":{id},\"tx_datetime\":{at},\"customer_id\":{customer},\"terminal_id\":{},\"amount\":1.5,\"fraud\":false}}",
             id % 10_000
         );
-        let _ = producer.send(BaseRecord::<[u8], str>::to("fresh").payload(line.as_str()).partition((id % PARTITIONS as u64) as i32));
+        let _ = producer.send(BaseRecord::<[u8], str>::to(topic).payload(line.as_str()).partition((id % PARTITIONS as u64) as i32));
         producer.poll(Duration::ZERO);
     };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
@@ -181,7 +234,7 @@ fn fresh(kafka: &Kafka, after: usize) -> Vec<Duration> {
             }
         });
         let latencies = runtime.block_on(async {
-            let mut client = FeatureServiceClient::connect(up.grpc.clone()).await.unwrap();
+            let mut client = FeatureServiceClient::connect(grpc.to_owned()).await.unwrap();
             tokio::time::sleep(Duration::from_secs(3)).await;
             let (mut latencies, began, mut sample) = (Vec::new(), Instant::now(), 0);
             while began.elapsed() < Duration::from_secs(FRESH_SECONDS) {
@@ -189,8 +242,10 @@ fn fresh(kafka: &Kafka, after: usize) -> Vec<Duration> {
                 let (customer, sent) = (1_000_000 + sample, Instant::now());
                 event(1_000_000_000 + sample as u64, customer);
                 loop {
-                    let answer = client.get_features(ask(customer)).await.unwrap().into_inner();
-                    if format!("{answer:?}").contains("Int64Value(1)") {
+                    // An online store that has nothing yet says so.
+                    if let Ok(answer) = client.get_features(ask(customer, None)).await
+                        && format!("{answer:?}").contains("Int64Value(1)")
+                    {
                         break;
                     }
                     assert!(sent.elapsed() < Duration::from_secs(30), "it never came");
@@ -204,19 +259,17 @@ fn fresh(kafka: &Kafka, after: usize) -> Vec<Duration> {
         done.store(true, Ordering::Relaxed);
         latencies
     });
-    drop(runtime);
-    up.stop();
     let mut latencies = latencies;
     latencies.sort_unstable();
     latencies
 }
 
-fn ask(customer: i64) -> v1::GetFeaturesRequest {
+fn ask(customer: i64, as_of_micros: Option<i64>) -> v1::GetFeaturesRequest {
     let value = |kind| v1::Value { kind: Some(kind) };
     v1::GetFeaturesRequest {
         what: Some(What::Features(v1::FeatureNames { names: vec!["customer_spend.nb_tx_7d".to_owned()] })),
         key_names: vec!["customer_id".to_owned()],
-        rows: vec![v1::EntityRow { keys: vec![value(Kind::Int64Value(customer))], ..v1::EntityRow::default() }],
+        rows: vec![v1::EntityRow { keys: vec![value(Kind::Int64Value(customer))], as_of_micros, ..v1::EntityRow::default() }],
         ..v1::GetFeaturesRequest::default()
     }
 }

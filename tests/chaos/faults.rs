@@ -144,12 +144,13 @@ impl<'a> Faults<'a> {
 
     pub(super) fn heal(&mut self, world: &mut World) {
         self.proxy.go_on();
-        // Two of a name fight until one gives up; it says so.
+        // Two of a name fight while there is something to commit, until one gives up and says so. By now there may be nothing left.
         let began = Instant::now();
-        while self.twins > 0 && world.has_twins() && began.elapsed() < Duration::from_secs(60) {
+        while world.has_twins() && began.elapsed() < Duration::from_secs(5) {
             std::thread::sleep(Duration::from_millis(200));
             world.workers.retain_mut(|worker| worker.ended().is_none());
         }
+        world.end_a_twin();
         self.revive(world);
         if let Some(mut serving) = self.serving.take() {
             let _ = serving.kill();

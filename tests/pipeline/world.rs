@@ -127,6 +127,17 @@ impl World {
         names.len() < self.workers.len()
     }
 
+    /// Kills all but the last of each name.
+    pub(crate) fn end_a_twin(&mut self) {
+        for at in 0..self.workers.len() {
+            let (role, name) = (self.workers[at].role, self.workers[at].name.clone());
+            if self.workers[at + 1..].iter().any(|worker| (worker.role, &worker.name) == (role, &name)) {
+                self.workers[at].kill();
+            }
+        }
+        self.workers.retain_mut(|worker| worker.ended().is_none());
+    }
+
     /// What a worker complained of.
     pub(crate) fn log_of(&self, worker: usize) -> String {
         std::fs::read_to_string(&self.workers[worker].log).unwrap_or_default()
