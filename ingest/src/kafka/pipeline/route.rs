@@ -35,6 +35,10 @@ use crate::source::SourceBatch;
 /// How long to wait for a record before looking whether anything else is to be done.
 const POLL: Duration = Duration::from_millis(50);
 
+/// So long after its last record a partition says once more where it stands. Log partitions may get the last batches of several workers in
+/// different orders, and readers see only what all of them have: a batch without records is what they need to have it all.
+const SETTLE: Duration = Duration::from_millis(100);
+
 /// What is routed.
 pub struct RouteInput {
     /// Position in the definitions' sources.
@@ -68,6 +72,8 @@ struct Owned {
     from: u64,
     /// When it was last said that the partition is idle.
     idle_since: Option<Instant>,
+    /// When records were committed last, until that is settled.
+    unsettled: Option<Instant>,
 }
 
 /// What is committed with a position.
@@ -215,14 +221,16 @@ impl Route {
         }
         let mut progress = SourceProgress::new(self.source().max_out_of_orderness);
         let at = progress.open(&name);
-        // No note: somebody has set the position by hand.
-        if let Ok(note) = serde_json::from_str::<RouteNote>(&position.note) {
+        // No note: somebody has set the position by hand, or there is none yet.
+        let note = serde_json::from_str::<RouteNote>(&position.note).ok();
+        if let Some(note) = &note {
             progress.tell(at, note.watermark);
         }
+        let unsettled = note.filter(|note| !note.idle).map(|_| Instant::now());
         progress.partition_mut(at).next_offset = from;
         let router = Router::new(self.plan.clone(), self.input.source, self.log_partitions, progress).alone(position.partition as u64);
         let intake = Intake::new(name, from.max(oldest), self.source(), &self.required);
-        Ok(Owned { intake, router, from, idle_since: None })
+        Ok(Owned { intake, router, from, idle_since: None, unsettled })
     }
 
     /// Takes records for an interval from the first on. True if positions are to be looked at afresh.
@@ -298,12 +306,15 @@ impl Route {
         let becomes_idle = batch.is_none() && owned.intake.end.becomes_idle(timeout, || group.ends(&place).ok().map(|(_, end)| end));
         // The clock goes on while nothing comes.
         let again = clock > Time::NONE && batch.is_none() && owned.idle_since.is_some_and(|since| since.elapsed() >= timeout.max(POLL));
+        let settles = owned.unsettled.is_some_and(|since| since.elapsed() >= SETTLE);
         let activity = match (&batch, becomes_idle || again) {
             (Some(_), _) => Activity::Active,
             (None, true) => Activity::Idle { clock },
+            (None, false) if settles => Activity::Active,
             (None, false) => return None,
         };
-        owned.idle_since = batch.is_none().then(Instant::now);
+        owned.idle_since = (activity != Activity::Active).then(Instant::now);
+        owned.unsettled = batch.is_some().then(Instant::now);
         let batch = batch.unwrap_or_else(|| owned.nothing(definition));
         let commit = owned.router.route(&batch, 0, now);
         let head = BatchHead {
