@@ -13,10 +13,11 @@ use floodmark_features::time::Time;
 use floodmark_features::value::ValueRef;
 use floodmark_store::redis::Reader;
 use floodmark_store::{Settings, Store};
+use serde_json::{Value, json};
 
 use crate::crash::{DEFINITIONS, EVENTS, write_payments};
 use crate::harness::kafka::{Kafka, Record, until};
-use crate::harness::real::{printed, text};
+use crate::harness::real::{floodmark_lines, printed, text};
 use crate::harness::redis::Redis;
 use crate::push::start_defined;
 use world::World;
@@ -84,6 +85,17 @@ fn one_partition_becomes_what_the_embedded_store_makes_of_it() {
     world.route("a", &["one-in"]);
     world.apply("a");
     world.until_taken("spend", EVENTS);
+    until("a status that says so", || {
+        let (pipeline, input) = (format!("kafka://{}/one", kafka.bootstrap), format!("payments=kafka://{}/one-in", kafka.bootstrap));
+        let lines = floodmark_lines(&["status", "--json", "--pipeline", &pipeline, &input]);
+        let [source, log @ ..] = lines.as_slice() else { return false };
+        assert_eq!((source["partition"].as_str(), &source["next_offset"], &source["lag"]), (Some("one-in-0"), &json!(EVENTS), &json!(0)));
+        assert_eq!(log.len(), 4);
+        let same = |line: &Value| line["watermarks"]["payments"] == source["watermark"] && line["held_back_by"]["payments"] == "one-in-0";
+        log.iter().all(|line| line["lag"] == 0 && same(line))
+    });
+    let metrics = world.workers[0].metrics().expect("a page");
+    assert_eq!(metrics["floodmark_pipeline_read_total{role=\"route\",source=\"payments\"}"], EVENTS as f64);
     world.stop_all();
     assert!(online(&redis, "one") == embedded(&store), "answers");
     for (command, topic, least) in [("late", "one.late", 5_000), ("windows", "one.windows", 50_000), ("rejects", "one.rejects", 50)] {

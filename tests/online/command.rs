@@ -1,6 +1,7 @@
 //! The commands: what `up --online` takes in, `serve` answers, with nothing of its own.
 
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -14,6 +15,7 @@ use crate::harness::redis::Redis;
 struct Running {
     child: Child,
     address: String,
+    http: Option<String>,
 }
 
 impl Running {
@@ -23,7 +25,8 @@ impl Running {
         let mut line = String::new();
         BufReader::new(child.stdout.take().expect("its output")).read_line(&mut line).expect("a line");
         let told: Value = serde_json::from_str(&line).expect("JSON");
-        Running { child, address: told["grpc"].as_str().expect("an address").to_owned() }
+        let address = |name: &str| told[name].as_str().map(str::to_owned);
+        Running { child, address: address("grpc").expect("an address"), http: address("http") }
     }
 
     fn get(&self) -> Option<Value> {
@@ -58,7 +61,7 @@ fn serve_answers_what_up_has_taken_in() {
     let up = ["up", "--json", "--definitions", &text(&definitions), "--store", &text(&store)];
     let up = Running::start(&[&up[..], &["--listen", "127.0.0.1:0", "--online", &url, &input]].concat());
     let serve = ["serve", "--json", "--definitions", &text(&definitions), "--online", &url];
-    let serve = Running::start(&[&serve[..], &["--listen", "127.0.0.1:0", "--online-patience", "5000"]].concat());
+    let serve = Running::start(&[&serve[..], &["--listen", "127.0.0.1:0", "--http", "127.0.0.1:0", "--online-patience", "5000"]].concat());
     let embedded = up.get().expect("an answer");
     assert_eq!(embedded["features"]["spend.n_2d"]["value"], 36, "{embedded}");
     let began = Instant::now();
@@ -66,7 +69,23 @@ fn serve_answers_what_up_has_taken_in() {
         assert!(began.elapsed() < Duration::from_secs(30), "{:?} and not {embedded}", serve.get());
         std::thread::sleep(Duration::from_millis(20));
     }
+    // Over HTTP the same, and how often it was asked.
+    let http = serve.http.clone().expect("an address");
+    let asked = r#"{"service":"cards","keyNames":["card"],"rows":[{"keys":[{"int64Value":"1"}],"asOfMicros":"1700006400000000"}]}"#;
+    let answer = exchange(&http, "POST /v1/features:get", asked);
+    assert!(answer.starts_with("HTTP/1.1 200") && answer.contains("\"36\""), "{answer}");
+    let metrics = exchange(&http, "GET /metrics", "");
+    assert!(metrics.contains("floodmark_calls_total{transport=\"http\",method=\"floodmark.v1.FeatureService/GetFeatures\""), "{metrics}");
     // The one that took them in is gone; what it left answers.
     drop(up);
     assert_eq!(serve.get(), Some(embedded));
+}
+
+fn exchange(address: &str, what: &str, body: &str) -> String {
+    let mut stream = TcpStream::connect(address).expect("a connection");
+    write!(stream, "{what} HTTP/1.1\r\nhost: test\r\nconnection: close\r\ncontent-length: {}\r\n\r\n{body}", body.len())
+        .expect("a request");
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).expect("an answer");
+    answer
 }
