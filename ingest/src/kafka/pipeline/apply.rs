@@ -128,33 +128,33 @@ impl Apply {
 
     /// Until told to stop.
     pub fn run(mut self) -> Result<(), PipelineError> {
-        let watchdog = Watchdog::start(end_process)?;
+        let watchdog = &Watchdog::start(end_process)?;
         let log = self.pipeline.topic("log");
-        let Some(()) = self.until_there(&watchdog, |it| it.pipeline.make_topics(&it.done.status)) else { return Ok(()) };
+        let Some(()) = self.until_there(watchdog, |it| it.pipeline.make_topics(&it.done.status)) else { return Ok(()) };
         // Before anything is read: whoever had the name before can commit nothing any more.
-        if self.slot.producer(&self.pipeline, &self.done).is_none() {
+        if self.slot.producer(&self.pipeline, &self.done, watchdog).is_none() {
             return Ok(());
         }
         let group = format!("{}.apply", self.pipeline.prefix.name);
         let mut group = Group::join(&self.pipeline.prefix, &group, &[&log], &self.done.status).map_err(PipelineError::Client)?;
-        let Some(found) = self.until_there(&watchdog, |_| Ok((group.partitions_of(&log)?, group.cluster()?))) else { return Ok(()) };
+        let Some(found) = self.until_there(watchdog, |_| Ok((group.partitions_of(&log)?, group.cluster()?))) else { return Ok(()) };
         let (partitions, cluster) = found;
         if partitions == 0 {
             return Err(self.pipeline.no_topic(&log));
         }
-        let Some(mut applier) = self.open(partitions, xxh3_64(format!("{cluster} {log}").as_bytes()), &watchdog)? else { return Ok(()) };
+        let Some(mut applier) = self.open(partitions, xxh3_64(format!("{cluster} {log}").as_bytes()), watchdog)? else { return Ok(()) };
         while !self.done.is_stopping() {
             watchdog.seen();
             for change in group.changes() {
-                self.change(&mut group, &mut applier, change, &watchdog)?;
+                self.change(&mut group, &mut applier, change, watchdog)?;
             }
-            self.take_over(&group, &mut applier, &watchdog)?;
+            self.take_over(&group, &mut applier, watchdog)?;
             if self.gather(&group)? {
                 self.give_up(&mut applier);
             }
             // While partitions move nothing can be published; it is as long as the others need to hear of it.
             if !group.has_changes() && group.member().is_some() {
-                self.round(&group, &mut applier, &watchdog)?;
+                self.round(&group, &mut applier, watchdog)?;
             }
         }
         Ok(())
@@ -256,7 +256,7 @@ impl Apply {
             return Ok(());
         }
         // A failed transaction may have left no producer; what it had committed stands only once there is another.
-        if self.slot.producer(&self.pipeline, &self.done).is_none() {
+        if self.slot.producer(&self.pipeline, &self.done, watchdog).is_none() {
             return Ok(());
         }
         let Some(positions) = self.until_there(watchdog, |_| group.committed(&places)) else { return Ok(()) };
@@ -329,7 +329,7 @@ impl Apply {
         let outputs: Vec<Output> =
             records.iter().zip(outputs).filter(|(record, _)| self.is_news(record)).flat_map(|(_, out)| flat(out)).collect();
         let due = self.told.elapsed() >= POSITIONS;
-        if (!outputs.is_empty() || due) && !self.publish(group, applier, &outputs)? {
+        if (!outputs.is_empty() || due) && !self.publish(group, applier, &outputs, watchdog)? {
             self.give_up(applier);
             return Ok(());
         }
@@ -374,13 +374,13 @@ impl Apply {
     }
 
     /// False if that has failed.
-    fn publish(&mut self, group: &Group, applier: &Applier, outputs: &[Output]) -> Result<bool, PipelineError> {
+    fn publish(&mut self, group: &Group, applier: &Applier, outputs: &[Output], watchdog: &Watchdog) -> Result<bool, PipelineError> {
         let Some(member) = group.member() else { return Ok(false) };
         let positions = self.positions(applier);
         if positions.is_empty() && outputs.is_empty() {
             return Ok(true);
         }
-        let Some(transactions) = self.slot.producer(&self.pipeline, &self.done) else { return Ok(false) };
+        let Some(transactions) = self.slot.producer(&self.pipeline, &self.done, watchdog) else { return Ok(false) };
         let sent = self.send(&transactions, outputs).and_then(|()| transactions.send_positions(&positions, member));
         match sent.and_then(|()| transactions.commit()) {
             Ok(()) => {

@@ -119,16 +119,16 @@ impl Route {
 
     /// Until told to stop.
     pub fn run(mut self) -> Result<(), PipelineError> {
-        let watchdog = Watchdog::start(end_process)?;
-        let Some(()) = self.until_there(&watchdog, |it| it.pipeline.make_topics(&it.done.status)) else { return Ok(()) };
+        let watchdog = &Watchdog::start(end_process)?;
+        let Some(()) = self.until_there(watchdog, |it| it.pipeline.make_topics(&it.done.status)) else { return Ok(()) };
         // Before anything is read: whoever had the name before can commit nothing any more.
-        if self.slot.producer(&self.pipeline, &self.done).is_none() {
+        if self.slot.producer(&self.pipeline, &self.done, watchdog).is_none() {
             return Ok(());
         }
         let group = format!("{}.route.{}", self.pipeline.prefix.name, self.source().name);
         let mut group =
             Group::join(&self.input.topic, &group, &[&self.input.topic.name], &self.done.status).map_err(PipelineError::Client)?;
-        let Some(counts) = self.until_there(&watchdog, |it| it.count_partitions(&group)) else { return Ok(()) };
+        let Some(counts) = self.until_there(watchdog, |it| it.count_partitions(&group)) else { return Ok(()) };
         (self.partitions, self.log_partitions) = counts;
         for (count, topic) in [(self.partitions, self.input.topic.name.clone()), (self.log_partitions, self.pipeline.topic("log"))] {
             if count == 0 {
@@ -138,15 +138,15 @@ impl Route {
         while !self.done.is_stopping() {
             watchdog.seen();
             for change in group.changes() {
-                self.change(&mut group, change, &watchdog)?;
+                self.change(&mut group, change, watchdog)?;
             }
             let mut lost = self.gather(&group)?;
             if !lost && !group.has_changes() {
-                lost = self.commit(&group)?;
+                lost = self.commit(&group, watchdog)?;
             }
             if lost {
                 let places: Vec<Place> = self.owned.keys().map(|number| self.place(*number)).collect();
-                self.place_at_committed(&mut group, &places, false, &watchdog)?;
+                self.place_at_committed(&mut group, &places, false, watchdog)?;
             }
         }
         Ok(())
@@ -191,7 +191,7 @@ impl Route {
     /// Begins at what was committed, whatever was gathered; `given` if these partitions are new to us.
     fn place_at_committed(&mut self, group: &mut Group, places: &[Place], given: bool, watchdog: &Watchdog) -> Result<(), PipelineError> {
         // A failed transaction may have left no producer; what it had committed stands only once there is another.
-        if self.slot.producer(&self.pipeline, &self.done).is_none() {
+        if self.slot.producer(&self.pipeline, &self.done, watchdog).is_none() {
             return Ok(());
         }
         let found = self.until_there(watchdog, |it| {
@@ -269,14 +269,14 @@ impl Route {
     }
 
     /// Commits what was gathered. True if that has failed: it has to be read again.
-    fn commit(&mut self, group: &Group) -> Result<bool, PipelineError> {
+    fn commit(&mut self, group: &Group, watchdog: &Watchdog) -> Result<bool, PipelineError> {
         // While partitions move nothing is committed; it is as long as the others need to hear of it.
         let Some(member) = group.member() else { return Ok(false) };
         let turns = self.turns(group);
         if turns.is_empty() {
             return Ok(false);
         }
-        let Some(transactions) = self.slot.producer(&self.pipeline, &self.done) else { return Ok(false) };
+        let Some(transactions) = self.slot.producer(&self.pipeline, &self.done, watchdog) else { return Ok(false) };
         let positions: Vec<Position> = turns.iter().map(|turn| self.position(turn)).collect();
         let sent = self.send(&transactions, &turns).and_then(|()| transactions.send_positions(&positions, member));
         match sent.and_then(|()| transactions.commit()) {

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::watchdog::Watchdog;
 use super::{Done, Pipeline, PipelineError};
 use crate::kafka::intake::RETRY;
 use crate::kafka::transactions::{Broken, Transactions};
@@ -29,8 +30,9 @@ impl Slot {
     }
 
     /// The producer; a new one if there is none, which ends what the last one under the name has left open. `None` if told to stop first.
-    pub(super) fn producer(&mut self, pipeline: &Pipeline, done: &Done) -> Option<Arc<Transactions>> {
+    pub(super) fn producer(&mut self, pipeline: &Pipeline, done: &Done, watchdog: &Watchdog) -> Option<Arc<Transactions>> {
         while self.transactions.is_none() {
+            watchdog.seen();
             if done.is_stopping() {
                 return None;
             }
