@@ -127,8 +127,9 @@ impl Group {
     }
 
     /// The oldest offset of a partition, and the one after the newest.
-    pub(super) fn ends(&self, (topic, partition): &Place) -> KafkaResult<(i64, i64)> {
-        self.client.fetch_watermarks(topic, *partition, ANSWER)
+    pub(super) fn ends(&self, (topic, partition): &Place) -> KafkaResult<(u64, u64)> {
+        let unsigned = |offset: i64| u64::try_from(offset).unwrap_or(0);
+        self.client.fetch_watermarks(topic, *partition, ANSWER).map(|(oldest, end)| (unsigned(oldest), unsigned(end)))
     }
 
     /// How many partitions a topic has; 0 if it is not there.

@@ -32,6 +32,8 @@ use super::status::Status;
 use super::topic::Topic;
 use crate::record::FormatError;
 
+/// A broker that has just come back may know less of a partition than it will; after so long it will not know more.
+const SHORTER: Duration = Duration::from_secs(30);
 /// How long a broker may take to make topics.
 const ANSWER: Duration = Duration::from_secs(10);
 /// No record of the feature log is larger, in bytes.
@@ -81,6 +83,18 @@ pub enum PipelineError {
         next: u64,
         /// The oldest that is there.
         oldest: u64,
+    },
+    /// The partition is shorter than what was read of it.
+    #[error(
+        "the partition ends before what was read of it: the topic was made anew or cut; start a new pipeline, with another prefix. partition={partition} next={next} end={end}"
+    )]
+    Shorter {
+        /// Which.
+        partition: String,
+        /// The first that was not read.
+        next: u64,
+        /// Where it ends.
+        end: u64,
     },
     /// Two workers have one name.
     #[error(

@@ -24,7 +24,7 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use super::slot::Slot;
 use super::watchdog::{Watchdog, end_process};
-use super::{Done, Pipeline, PipelineError};
+use super::{Done, Pipeline, PipelineError, SHORTER};
 use crate::kafka::consume::tells_of_loss;
 use crate::kafka::group::{Change, Group, Place, Position};
 use crate::kafka::intake::RETRY;
@@ -64,6 +64,8 @@ pub struct Apply {
     waiting_bytes: usize,
     /// When positions were committed last.
     told: Instant,
+    /// Since when the log is shorter than what was applied of it.
+    shorter: Option<Instant>,
 }
 
 /// How far each of a worker's partitions has come, about a second ago.
@@ -113,6 +115,7 @@ impl Apply {
             waiting: Vec::new(),
             waiting_bytes: 0,
             told: Instant::now(),
+            shorter: None,
         }
     }
 
@@ -226,11 +229,7 @@ impl Apply {
 
     /// The oldest offset of each partition, and the one after the newest.
     fn ends(&self, group: &Group, places: &[Place], watchdog: &Watchdog) -> Option<Vec<(u64, u64)>> {
-        let unsigned = |offset: i64| u64::try_from(offset).unwrap_or(0);
-        self.until_there(watchdog, |_| {
-            let ends = places.iter().map(|place| group.ends(place).map(|(oldest, end)| (unsigned(oldest), unsigned(end))));
-            ends.collect()
-        })
+        self.until_there(watchdog, |_| places.iter().map(|place| group.ends(place)).collect())
     }
 
     /// A partition's timelines are no longer in memory, nor what was read for them.
@@ -262,7 +261,7 @@ impl Apply {
         let Some(positions) = self.until_there(watchdog, |_| group.committed(&places)) else { return Ok(()) };
         let Some(ends) = self.ends(group, &places, watchdog) else { return Ok(()) };
         let mut at = Vec::new();
-        for (position, (oldest, _)) in positions.into_iter().zip(ends) {
+        for (position, (oldest, end)) in positions.into_iter().zip(ends) {
             let partition = position.partition;
             let next = match applier.take_over(partition as usize) {
                 Ok(next) => next,
@@ -271,10 +270,21 @@ impl Apply {
                     break;
                 }
             };
+            let name = || format!("{}-{partition}", self.pipeline.topic("log"));
             if next < oldest {
-                let partition = format!("{}-{partition}", self.pipeline.topic("log"));
-                return Err(PipelineError::Lost { partition, next, oldest });
+                return Err(PipelineError::Lost { partition: name(), next, oldest });
             }
+            if next > end {
+                // Not ours yet: it is looked at again.
+                applier.release(partition as usize);
+                let since = *self.shorter.get_or_insert_with(Instant::now);
+                if since.elapsed() > SHORTER {
+                    return Err(PipelineError::Shorter { partition: name(), next, end });
+                }
+                std::thread::sleep(RETRY);
+                break;
+            }
+            self.shorter = None;
             self.done.add(&self.done.reclaims, 1);
             at.push((self.place(partition), next));
             self.owned.insert(partition, Owned { held: true, published: position.next.unwrap_or(0), position: position.next });

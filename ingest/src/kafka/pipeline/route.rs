@@ -15,13 +15,13 @@ use floodmark_features::feature_log::{Activity, BatchHead, encode_batch};
 use floodmark_features::time::Time;
 use floodmark_features::watermark::{SourceProgress, by_clock};
 use floodmark_store::{Commit, Output};
-use rdkafka::error::KafkaError;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::Message;
 use serde::{Deserialize, Serialize};
 
 use super::slot::Slot;
 use super::watchdog::{Watchdog, end_process};
-use super::{Done, Pipeline, PipelineError};
+use super::{Done, Pipeline, PipelineError, SHORTER};
 use crate::kafka::consume::tells_of_loss;
 use crate::kafka::group::{Change, Group, Place, Position};
 use crate::kafka::intake::{Intake, RETRY};
@@ -194,16 +194,25 @@ impl Route {
         if self.slot.producer(&self.pipeline, &self.done, watchdog).is_none() {
             return Ok(());
         }
+        let began = Instant::now();
         let found = self.until_there(watchdog, |it| {
-            let ends: Vec<(i64, i64)> = places.iter().map(|place| group.ends(place)).collect::<Result<_, _>>()?;
+            let ends: Vec<(u64, u64)> = places.iter().map(|place| group.ends(place)).collect::<Result<_, _>>()?;
             it.partitions = it.partitions.max(group.partitions_of(&it.input.topic.name)?);
-            Ok((group.committed(places)?, ends))
+            let positions = group.committed(places)?;
+            let shorter = positions.iter().zip(&ends).any(|(position, (_, end))| position.next > Some(*end));
+            match shorter && began.elapsed() < SHORTER {
+                true => Err(KafkaError::OffsetFetch(RDKafkaErrorCode::OffsetOutOfRange)),
+                false => Ok((positions, ends)),
+            }
         });
         let Some((positions, ends)) = found else { return Ok(()) };
         let mut at = Vec::new();
-        for (position, (oldest, _)) in positions.into_iter().zip(ends) {
+        for (position, (oldest, end)) in positions.into_iter().zip(ends) {
             let number = position.partition;
-            let owned = self.resume(position, u64::try_from(oldest).unwrap_or(0))?;
+            if let Some(next) = position.next.filter(|next| *next > end) {
+                return Err(PipelineError::Shorter { partition: self.input.topic.partition(number), next, end });
+            }
+            let owned = self.resume(position, oldest)?;
             self.done.status.reached(number, owned.intake.next, false);
             at.push((self.place(number), owned.intake.next));
             self.owned.insert(number, owned);
@@ -303,7 +312,8 @@ impl Route {
         let owned = self.owned.get_mut(&number)?;
         let before = owned.router.progress().watermark_of(0);
         let batch = owned.intake.finish();
-        let becomes_idle = batch.is_none() && owned.intake.end.becomes_idle(timeout, || group.ends(&place).ok().map(|(_, end)| end));
+        let becomes_idle = batch.is_none()
+            && owned.intake.end.becomes_idle(timeout, || group.ends(&place).ok().and_then(|(_, end)| i64::try_from(end).ok()));
         // The clock goes on while nothing comes.
         let again = clock > Time::NONE && batch.is_none() && owned.idle_since.is_some_and(|since| since.elapsed() >= timeout.max(POLL));
         let settles = owned.unsettled.is_some_and(|since| since.elapsed() >= SETTLE);
