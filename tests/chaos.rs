@@ -6,7 +6,7 @@
 mod faults;
 mod proxy;
 mod recount;
-mod verifier;
+pub(crate) mod verifier;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -149,7 +149,7 @@ fn kinds(problems: &[String]) {
 }
 
 /// Payments with their partitions, in order: jittered, some late, some broken, some coming twice, and a part of them again.
-fn payments(chance: &mut Chance, partitions: i32) -> Vec<(i32, String)> {
+pub(crate) fn payments(chance: &mut Chance, partitions: i32) -> Vec<(i32, String)> {
     let mut lines = Vec::new();
     for id in 0..EVENTS {
         let mut at = START + id as i64 * 4_000_000 - chance.below(50_000_000) as i64;
