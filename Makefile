@@ -24,6 +24,7 @@ test: headers setup services ## Every test of the house.
 
 chaos: headers services ## A hundred rounds of failing workers, brokers, networks and Redis (about 45 minutes); seeds are printed.
 	REQUIRE_SERVICES=1 FLOODMARK_CHAOS_ROUNDS=$${FLOODMARK_CHAOS_ROUNDS:-100} cargo test --quiet --test floodmark chaos -- --nocapture
+	REQUIRE_SERVICES=1 FLOODMARK_CHAOS_ROUNDS=5 FLOODMARK_CHAOS_NODES=3 cargo test --quiet --test floodmark chaos -- --nocapture
 
 check: ## Before each commit: form, lints, and the house's rules about itself.
 	cargo fmt --all --check

@@ -35,7 +35,8 @@ class Folder:
                 raise Failure(f"the folder has another service than that. dir={path}", f"had: {had}", f"wanted: {want}")
             return
         path.mkdir(parents=True, exist_ok=True)
-        if any(path.iterdir()):
+        # Where data goes may be there already, a filesystem of its own for one.
+        if any(not entry.name.startswith("data-") for entry in path.iterdir()):
             raise Failure(f"the folder is neither empty nor one that was made here. dir={path}")
         self.state = {"kind": kind, **wanted}
 

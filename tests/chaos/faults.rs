@@ -57,6 +57,7 @@ impl<'a> Faults<'a> {
         let (role, name) = (world.workers[worker].role, world.workers[worker].name.clone());
         let kind = self.only.unwrap_or_else(|| self.chance.below(16));
         let done = match kind {
+            7..12 if self.kafka.nodes() > 1 => self.fail_a_node(kind),
             0..3 => {
                 world.workers[worker].kill();
                 format!("killed {role} {name}")
@@ -155,6 +156,35 @@ impl<'a> Faults<'a> {
         if let Some(mut serving) = self.serving.take() {
             let _ = serving.kill();
             let _ = serving.wait();
+        }
+    }
+
+    /// One of several nodes of Kafka is killed, stands still, or has no room left; the others go on.
+    fn fail_a_node(&mut self, kind: u64) -> String {
+        let node = self.chance.below(self.kafka.nodes() as u64) as usize;
+        let length = Duration::from_millis(self.chance.below(5_000));
+        match kind {
+            7 | 8 => {
+                self.kafka.signal_one(node, "KILL");
+                std::thread::sleep(length);
+                self.kafka.start();
+                format!("killed node {node} of Kafka")
+            }
+            9 => {
+                self.kafka.signal_one(node, "STOP");
+                std::thread::sleep(length);
+                self.kafka.signal_one(node, "CONT");
+                format!("stopped node {node} of Kafka for {length:.1?}")
+            }
+            _ => {
+                let Some(ballast) = self.kafka.fill() else { return "SKIPPED: only root can fill a disk".to_owned() };
+                std::thread::sleep(Duration::from_millis(3_000) + length);
+                self.kafka.signal_one(0, "KILL");
+                std::thread::sleep(Duration::from_millis(300));
+                std::fs::remove_file(ballast).expect("room");
+                self.kafka.start();
+                "filled the disk of a node of Kafka until it was gone".to_owned()
+            }
         }
     }
 

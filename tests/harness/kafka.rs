@@ -18,6 +18,8 @@ use serde_json::Value;
 /// A broker of one node; it is stopped when the last test that has it ends.
 pub(crate) struct Kafka {
     folder: tempfile::TempDir,
+    /// The data of the first node is on a small filesystem of its own.
+    mounted: bool,
     pub(crate) bootstrap: String,
     /// Where clients are let in that come by a proxy.
     pub(crate) proxied: String,
@@ -68,8 +70,9 @@ impl Kafka {
             return None;
         }
         let folder = tempfile::tempdir().expect("a folder");
-        let more = more.iter().map(|argument| (*argument).to_owned()).collect();
-        let mut kafka = Kafka { folder, bootstrap: String::new(), proxied: String::new(), more, pids: Mutex::default() };
+        let more: Vec<String> = more.iter().map(|argument| (*argument).to_owned()).collect();
+        let mounted = more.iter().any(|argument| argument == "--nodes") && mount(&folder.path().join("kafka/data-1"));
+        let mut kafka = Kafka { folder, mounted, bootstrap: String::new(), proxied: String::new(), more, pids: Mutex::default() };
         let said = kafka.start();
         kafka.bootstrap = said["bootstrap"].as_str().expect("an address").to_owned();
         kafka.proxied = said["proxied"].as_str().unwrap_or_default().to_owned();
@@ -95,6 +98,28 @@ impl Kafka {
             let told = Command::new("kill").args([&format!("-{signal}"), &pid.to_string()]).status().expect("kill");
             assert!(told.success(), "kill -{signal} {pid}");
         }
+    }
+
+    /// How many nodes it has.
+    pub(crate) fn nodes(&self) -> usize {
+        self.pids.lock().unwrap_or_else(PoisonError::into_inner).len()
+    }
+
+    /// Sends a signal to one of its nodes, if it is still there.
+    pub(crate) fn signal_one(&self, node: usize, signal: &str) {
+        let pid = self.pids.lock().unwrap_or_else(PoisonError::into_inner)[node];
+        let _ = Command::new("kill").args([&format!("-{signal}"), &pid.to_string()]).stderr(std::process::Stdio::null()).status();
+    }
+
+    /// Takes all room that is left for the data of the first node; returns what to remove to give it back, if it can be taken.
+    pub(crate) fn fill(&self) -> Option<PathBuf> {
+        use std::io::Write;
+        let path = self.data().join("data-1/ballast");
+        let mut file = self.mounted.then(|| std::fs::File::create(&path).expect("a file"))?;
+        for size in [1 << 20, 4096, 1] {
+            while file.write_all(&vec![0; size]).is_ok() {}
+        }
+        Some(path)
     }
 
     /// Ends the broker in order.
@@ -140,7 +165,8 @@ impl Kafka {
     /// Makes a topic.
     pub(crate) fn make_topic(&self, name: &str, partitions: i32) {
         let admin: AdminClient<DefaultClientContext> = self.config().create().expect("a client");
-        let topic = NewTopic::new(name, partitions, TopicReplication::Fixed(1)).set("max.message.bytes", "20000000");
+        let topic = NewTopic::new(name, partitions, TopicReplication::Fixed(if self.nodes() > 1 { 3 } else { 1 }))
+            .set("max.message.bytes", "20000000");
         // A clock that is wrong is for floodmark to judge, not for the broker.
         let topic = topic.set("message.timestamp.after.max.ms", "9223372036854775807");
         let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
@@ -206,7 +232,17 @@ impl Kafka {
 impl Drop for Kafka {
     fn drop(&mut self) {
         let _ = script(&["stop", self.data().to_str().unwrap_or_default()]);
+        if self.mounted {
+            let _ = Command::new("umount").arg("--lazy").arg(self.data().join("data-1")).status();
+        }
     }
+}
+
+/// A small filesystem in memory, which can be filled. Only root may.
+fn mount(at: &std::path::Path) -> bool {
+    std::fs::create_dir_all(at).expect("a folder");
+    let mount = Command::new("mount").args(["-t", "tmpfs", "-o", "size=600m", "none"]).arg(at).stderr(std::process::Stdio::null()).status();
+    mount.is_ok_and(|status| status.success())
 }
 
 fn script(arguments: &[&str]) -> Option<std::process::Output> {
