@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use floodmark_features::codec::Damaged;
 use floodmark_features::engine::{EnginePlan, Outputs};
 use floodmark_features::feature_log::{RoutedBatch, decode_batch, definitions_of};
+use floodmark_features::key::partition_of;
 use floodmark_features::time::Time;
 use floodmark_store::Output;
 use floodmark_store::redis::{Applier, ApplyError, LogRecord, OnlineError, PartitionState, RedisSettings};
@@ -58,6 +59,7 @@ pub struct Apply {
     done: Arc<Done>,
     states: Arc<States>,
     slot: Slot,
+    log_partitions: usize,
     owned: BTreeMap<i32, Owned>,
     /// Records that were read and not applied yet.
     waiting: Vec<LogRecord>,
@@ -111,6 +113,7 @@ impl Apply {
             encode,
             done: Arc::default(),
             states: Arc::default(),
+            log_partitions: 0,
             owned: BTreeMap::new(),
             waiting: Vec::new(),
             waiting_bytes: 0,
@@ -141,11 +144,12 @@ impl Apply {
         let group = format!("{}.apply", self.pipeline.prefix.name);
         let mut group = Group::join(&self.pipeline.prefix, &group, &[&log], &self.done.status).map_err(PipelineError::Client)?;
         let Some(found) = self.until_there(watchdog, |_| Ok((group.partitions_of(&log)?, group.cluster()?))) else { return Ok(()) };
-        let (partitions, cluster) = found;
-        if partitions == 0 {
+        let cluster = found.1;
+        self.log_partitions = found.0;
+        if self.log_partitions == 0 {
             return Err(self.pipeline.no_topic(&log));
         }
-        let Some(mut applier) = self.open(partitions, xxh3_64(format!("{cluster} {log}").as_bytes()), watchdog)? else { return Ok(()) };
+        let Some(mut applier) = self.open(xxh3_64(format!("{cluster} {log}").as_bytes()), watchdog)? else { return Ok(()) };
         while !self.done.is_stopping() {
             watchdog.seen();
             for change in group.changes() {
@@ -163,10 +167,10 @@ impl Apply {
         Ok(())
     }
 
-    fn open(&self, partitions: usize, log: u64, watchdog: &Watchdog) -> Result<Option<Applier>, PipelineError> {
+    fn open(&self, log: u64, watchdog: &Watchdog) -> Result<Option<Applier>, PipelineError> {
         while !self.done.is_stopping() {
             watchdog.seen();
-            match Applier::open(&self.settings.online, self.plan.clone(), partitions, log, self.settings.memory_budget) {
+            match Applier::open(&self.settings.online, self.plan.clone(), self.log_partitions, log, self.settings.memory_budget) {
                 Ok(applier) => return Ok(Some(applier)),
                 Err(error) => self.wait_for_redis(error)?,
             }
@@ -328,7 +332,15 @@ impl Apply {
         if definitions_of(value).map_err(damaged)? != self.definitions {
             return Err(PipelineError::OtherDefinitions { log: log(), partition, offset });
         }
-        decode_batch(&self.plan, value).map_err(damaged)
+        let batch = decode_batch(&self.plan, value).map_err(damaged)?;
+        let is_here = |hash: &u64| partition_of(*hash, self.log_partitions) == partition as usize;
+        if !batch.sections.iter().all(|(_, section)| section.hashes.iter().all(is_here)) {
+            // Whoever has routed it counted the partitions of the log when it had another number of them.
+            return Err(damaged(Damaged {
+                what: "its rows are of another partition; the log's partitions must stay as many as they were",
+            }));
+        }
+        Ok(batch)
     }
 
     /// Applies what was gathered, publishes what comes out, and writes the online store.
