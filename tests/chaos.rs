@@ -29,6 +29,8 @@ use verifier::{Findings, Fold, verify};
 
 const EVENTS: u64 = 8_000;
 const START: i64 = 1_700_000_000_000_000;
+/// Cards that come seldom.
+const COLD: std::ops::Range<i64> = 1_000..4_000;
 /// Short times, so that a round sees what else takes a minute; the same relations as in life.
 const CLIENTS: &str = "session.timeout.ms=2500\nheartbeat.interval.ms=300\ntransaction.timeout.ms=4000\nmessage.timeout.ms=3500\n";
 
@@ -163,7 +165,9 @@ pub(crate) fn payments(chance: &mut Chance, partitions: i32) -> Vec<(i32, String
         if chance.below(60) == 0 {
             at -= chance.below(2 * 86_400_000_000) as i64;
         }
-        let (card, shop, cents) = (chance.below(200), chance.below(40), chance.below(100_000));
+        // Most cards come again and again; the others once or twice, so that nothing writes again what a store has lost of them.
+        let card = if chance.below(3) == 0 { COLD.start as u64 + chance.below((COLD.end - COLD.start) as u64) } else { chance.below(200) };
+        let (shop, cents) = (chance.below(40), chance.below(100_000));
         let line = match chance.below(400) {
             0 => format!("{{\"id\":{id},\"at\":"),
             _ => format!("{{\"id\":{id},\"at\":{at},\"card\":{card},\"shop\":\"s{shop}\",\"amount\":{}}}", cents as f64 / 100.0),

@@ -14,6 +14,7 @@ use floodmark_features::value::{Value, ValueRef};
 use floodmark_store::redis::Reader;
 use serde_json::Value as Json;
 
+use super::{COLD, START};
 use crate::harness::kafka::{Found, Kafka};
 use crate::harness::redis::Redis;
 
@@ -305,7 +306,7 @@ fn answers(findings: &mut Findings, redis: &Redis, prefix: &str, fold: &Fold) {
         Err(error) => return findings.problems.push(error.to_string()),
     };
     let lookup = Lookup::of_service(definitions, 0);
-    for_each_ask(&mut |ask| {
+    let mut check = |ask: &Ask<'_>| {
         let expected = fold.answer(&lookup, ask);
         match reader.read(&lookup, &[*ask]).pop() {
             Some(Ok(Answer { cells, .. })) => {
@@ -313,7 +314,13 @@ fn answers(findings: &mut Findings, redis: &Redis, prefix: &str, fold: &Fold) {
             }
             other => findings.problems.push(format!("{:?} as of {}: {other:?}", ask.keys, ask.as_of)),
         }
-    });
+    };
+    for_each_ask(&mut check);
+    for card in COLD {
+        let keys = [ValueRef::Int(card), ValueRef::Str("s1")];
+        let as_of = Time::from_micros(START + 9 * 3_600_000_000);
+        check(&Ask { keys: &keys, request: &[], as_of, version: None, own_event: None, mode: Mode::AsServed });
+    }
 }
 
 /// An answer is at one version of all partitions, the fold at the newest of each: so less may be said to be final, and not more.
