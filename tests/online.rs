@@ -1,6 +1,7 @@
 //! The online store in Redis: whatever is asked of it, the answer has the bits of the embedded store that it mirrors; one process writes;
 //! what Redis loses is written again.
 
+mod applier;
 mod command;
 mod failover;
 
