@@ -5,7 +5,7 @@
 //! transaction open.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use rdkafka::client::ClientContext;
@@ -53,7 +53,18 @@ pub(super) struct Group {
     /// Who we are, as of the last change that was served: an older membership is refused, and a newer one not used before its
     /// partitions are known.
     member: Option<ConsumerGroupMetadata>,
+    /// The same for the change that is being served.
+    coming: Option<ConsumerGroupMetadata>,
+    topics: Vec<String>,
+    /// When the client was last heard, and how long it had not been before.
+    heard: Instant,
+    silent: Duration,
+    joined: bool,
 }
+
+/// A change that was served so late may be older than our membership: the client forgets who it was when the group does, and says nothing
+/// in its place, which brokers let pass. Much shorter than any session.
+const FRESH: Duration = Duration::from_millis(500);
 
 /// Hears of changes; they come while polling.
 struct Member {
@@ -62,18 +73,24 @@ struct Member {
 }
 
 impl Group {
-    /// Joins a group that shares the partitions of some topics.
+    /// A member-to-be of a group that shares the partitions of some topics.
     pub(super) fn join(brokers: &Topic, group: &str, topics: &[&str], status: &Arc<Status>) -> KafkaResult<Group> {
         let config = member(brokers, group);
         let member = Member { told: Told(status.clone()), changes: Mutex::default() };
         let client: BaseConsumer<Member> = config.create_with_context(member)?;
-        client.subscribe(topics)?;
-        Ok(Group { client, member: None })
+        let topics = topics.iter().map(|topic| (*topic).to_owned()).collect();
+        Ok(Group { client, member: None, coming: None, topics, heard: Instant::now(), silent: Duration::ZERO, joined: false })
     }
 
     /// Waits for a record. `None` also where there is something else to be done: see [`Group::change`].
-    pub(super) fn poll(&self, wait: Duration) -> Option<KafkaResult<BorrowedMessage<'_>>> {
-        self.client.poll(wait)
+    pub(super) fn poll(&mut self, wait: Duration) -> Option<KafkaResult<BorrowedMessage<'_>>> {
+        if !self.joined {
+            self.subscribe();
+        }
+        let polled = self.client.poll(wait);
+        let now = Instant::now();
+        (self.silent, self.heard) = (now - self.heard, now);
+        polled
     }
 
     /// What has changed since this was asked last, in order. Where something was taken, nothing can be committed before the next
@@ -82,6 +99,13 @@ impl Group {
         let changes = std::mem::take(&mut *self.client.context().changes.lock());
         if changes.iter().any(|change| matches!(change, Change::Taken(_))) {
             self.member = None;
+        }
+        if changes.iter().any(|change| matches!(change, Change::Given(_))) {
+            // The group does not go on before we have answered, so this is who we are with these partitions; if we are not late.
+            self.coming = self.client.group_metadata();
+            if self.silent + self.heard.elapsed() > FRESH {
+                self.coming = None;
+            }
         }
         changes
     }
@@ -114,9 +138,23 @@ impl Group {
 
     /// Answers [`Change::Given`]: these are read from there.
     pub(super) fn assign(&mut self, at: &[(Place, u64)]) -> KafkaResult<()> {
-        // Before the assignment: until then the group does not go on without us.
-        self.member = self.client.group_metadata();
-        self.client.incremental_assign(&list_at(at)?)
+        self.member = self.coming.take();
+        self.client.incremental_assign(&list_at(at)?)?;
+        if self.member.is_none() {
+            // Nobody knows who we are: begin anew.
+            self.client.unsubscribe();
+            self.joined = false;
+        }
+        Ok(())
+    }
+
+    /// Joins, or joins anew. Only when it is polled right after, so that what the group says is heard at once.
+    fn subscribe(&mut self) {
+        let topics: Vec<&str> = self.topics.iter().map(String::as_str).collect();
+        match self.client.subscribe(&topics) {
+            Ok(()) => (self.joined, self.heard) = (true, Instant::now()),
+            Err(error) => self.client.context().told.error(error, "while joining the group"),
+        }
     }
 
     /// Reads partitions that are ours from elsewhere.
@@ -200,3 +238,6 @@ impl ConsumerContext for Member {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -156,7 +156,7 @@ impl Apply {
                 self.change(&mut group, &mut applier, change, watchdog)?;
             }
             self.take_over(&group, &mut applier, watchdog)?;
-            if self.gather(&group)? {
+            if self.gather(&mut group)? {
                 self.give_up(&mut applier);
             }
             // While partitions move nothing can be published; it is as long as the others need to hear of it.
@@ -297,7 +297,7 @@ impl Apply {
     }
 
     /// Takes records until there are enough, or none is at hand. True if positions are to be looked at afresh.
-    fn gather(&mut self, group: &Group) -> Result<bool, PipelineError> {
+    fn gather(&mut self, group: &mut Group) -> Result<bool, PipelineError> {
         let mut wait = POLL;
         loop {
             match group.poll(wait) {

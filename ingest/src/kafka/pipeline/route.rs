@@ -140,7 +140,7 @@ impl Route {
             for change in group.changes() {
                 self.change(&mut group, change, watchdog)?;
             }
-            let mut lost = self.gather(&group)?;
+            let mut lost = self.gather(&mut group)?;
             if !lost && !group.has_changes() {
                 lost = self.commit(&group, watchdog)?;
             }
@@ -243,7 +243,7 @@ impl Route {
     }
 
     /// Takes records for an interval from the first on. True if positions are to be looked at afresh.
-    fn gather(&mut self, group: &Group) -> Result<bool, PipelineError> {
+    fn gather(&mut self, group: &mut Group) -> Result<bool, PipelineError> {
         let mut until: Option<Instant> = None;
         loop {
             let wait = until.map_or(POLL, |until| until.saturating_duration_since(Instant::now()).min(POLL));
