@@ -383,7 +383,7 @@ fn what_is_not_ours_is_refused_by_name() {
     let home = tempfile::tempdir().expect("a directory");
     let other = Arc::new(Store::open(home.path(), definitions, DEFINITIONS, settings(8)).expect("a store"));
     let refused = Mirror::attach(other, &redis.settings("ours")).map(|_| ()).expect_err("another store");
-    assert!(refused.to_string().contains("it mirrors another store"), "{refused}");
+    assert!(refused.to_string().contains("it is filled from another store or feature log"), "{refused}");
     redis.ask(&redis.nodes()[0], &["CONFIG", "SET", "maxmemory-policy", "allkeys-lru"]).expect("an answer");
     let refused = Mirror::attach(world.store.clone(), &redis.settings("ours")).map(|_| ()).expect_err("keys may vanish");
     assert!(matches!(refused, OnlineError::Evicts { .. }), "{refused}");

@@ -86,7 +86,7 @@ impl LogProgress {
             return Err(OutOfPlace { source_name, partition: head.partition, expected, found: head.offsets.start });
         }
         self.next_offset = offset + 1;
-        self.version = head.stamp.max(self.version + 1);
+        self.version = head.stamp.max(self.version.saturating_add(1));
         progress.partition_mut(head.partition).next_offset = head.offsets.end;
         let mut moved = Vec::new();
         if head.activity == Activity::Active {
@@ -103,7 +103,7 @@ impl LogProgress {
             }
             section.sequence.iter_mut().for_each(|sequence| *sequence = sequence.wrapping_add(base));
         }
-        self.next_sequence += head.offsets.end - head.offsets.start;
+        self.next_sequence = self.next_sequence.wrapping_add(head.offsets.end - head.offsets.start);
         let progress = &mut self.sources[head.source];
         for (at, watermark) in trail.iter() {
             if progress.tell(head.partition, *watermark) {
