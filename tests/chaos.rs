@@ -1,7 +1,7 @@
 //! Chaos: a pipeline on a real Kafka and a real Redis, whose workers, servers and network fail in every way that a seed thinks of, while
 //! events come. Afterwards a verifier that knows nothing but topics and store looks whether anything can be seen of it.
 //!
-//! `make test` plays a few rounds, `make chaos` a hundred (FLOODMARK_CHAOS_ROUNDS) and some more on three nodes of Kafka
+//! `make test` plays a few rounds in which the broker lives, `make chaos` a hundred (FLOODMARK_CHAOS_ROUNDS) and some more on three nodes of Kafka
 //! (FLOODMARK_CHAOS_NODES), one of which may run out of room; from FLOODMARK_CHAOS_SEED or from the clock.
 
 mod faults;
