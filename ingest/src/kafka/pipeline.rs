@@ -32,8 +32,8 @@ use super::status::Status;
 use super::topic::Topic;
 use crate::record::FormatError;
 
-/// A broker that has just come back may know less of a partition than it will; after so long it will not know more.
-const SHORTER: Duration = Duration::from_secs(30);
+/// A broker that has just come back, or leads a partition only now, may know less of it than it will; after so long it will not know more.
+const UNSURE: Duration = Duration::from_secs(30);
 /// How long a broker may take to make topics.
 const ANSWER: Duration = Duration::from_secs(10);
 /// No record of the feature log is larger, in bytes.

@@ -25,7 +25,7 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use super::slot::Slot;
 use super::watchdog::{Watchdog, end_process};
-use super::{Done, Pipeline, PipelineError, SHORTER};
+use super::{Done, Pipeline, PipelineError, UNSURE};
 use crate::kafka::consume::tells_of_loss;
 use crate::kafka::group::{Change, Group, Place, Position};
 use crate::kafka::intake::RETRY;
@@ -66,8 +66,8 @@ pub struct Apply {
     waiting_bytes: usize,
     /// When positions were committed last.
     told: Instant,
-    /// Since when the log is shorter than what was applied of it.
-    shorter: Option<Instant>,
+    /// Since when the log does not have what comes next.
+    outside: Option<Instant>,
 }
 
 /// How far each of a worker's partitions has come, about a second ago.
@@ -118,7 +118,7 @@ impl Apply {
             waiting: Vec::new(),
             waiting_bytes: 0,
             told: Instant::now(),
-            shorter: None,
+            outside: None,
         }
     }
 
@@ -274,21 +274,19 @@ impl Apply {
                     break;
                 }
             };
-            let name = || format!("{}-{partition}", self.pipeline.topic("log"));
-            if next < oldest {
-                return Err(PipelineError::Lost { partition: name(), next, oldest });
-            }
-            if next > end {
-                // Not ours yet: it is looked at again.
+            if next < oldest || next > end {
+                // Not ours yet: it is looked at again, for a broker may not know everything at once.
                 applier.release(partition as usize);
-                let since = *self.shorter.get_or_insert_with(Instant::now);
-                if since.elapsed() > SHORTER {
-                    return Err(PipelineError::Shorter { partition: name(), next, end });
+                let since = *self.outside.get_or_insert_with(Instant::now);
+                if since.elapsed() > UNSURE {
+                    let partition = format!("{}-{partition}", self.pipeline.topic("log"));
+                    let lost = PipelineError::Lost { partition: partition.clone(), next, oldest };
+                    return Err(if next < oldest { lost } else { PipelineError::Shorter { partition, next, end } });
                 }
                 std::thread::sleep(RETRY);
                 break;
             }
-            self.shorter = None;
+            self.outside = None;
             self.done.add(&self.done.reclaims, 1);
             at.push((self.place(partition), next));
             self.owned.insert(partition, Owned { held: true, published: position.next.unwrap_or(0), position: position.next });

@@ -21,7 +21,7 @@ use serde::{Deserialize, Serialize};
 
 use super::slot::Slot;
 use super::watchdog::{Watchdog, end_process};
-use super::{Done, Pipeline, PipelineError, SHORTER};
+use super::{Done, Pipeline, PipelineError, UNSURE};
 use crate::kafka::consume::tells_of_loss;
 use crate::kafka::group::{Change, Group, Place, Position};
 use crate::kafka::intake::{Intake, RETRY};
@@ -199,8 +199,9 @@ impl Route {
             let ends: Vec<(u64, u64)> = places.iter().map(|place| group.ends(place)).collect::<Result<_, _>>()?;
             it.partitions = it.partitions.max(group.partitions_of(&it.input.topic.name)?);
             let positions = group.committed(places)?;
-            let shorter = positions.iter().zip(&ends).any(|(position, (_, end))| position.next > Some(*end));
-            match shorter && began.elapsed() < SHORTER {
+            let outside = |next: u64, (oldest, end): &(u64, u64)| next < *oldest || next > *end;
+            let any_outside = positions.iter().zip(&ends).any(|(position, ends)| position.next.is_some_and(|next| outside(next, ends)));
+            match any_outside && began.elapsed() < UNSURE {
                 true => Err(KafkaError::OffsetFetch(RDKafkaErrorCode::OffsetOutOfRange)),
                 false => Ok((positions, ends)),
             }
