@@ -1,11 +1,13 @@
 //! The settings of Kafka clients, in one place: librdkafka's defaults that cost time or safety, changed.
 
 use std::sync::Arc;
+use std::time::Duration;
 
+use rdkafka::admin::{AdminClient, AdminOptions, NewTopic};
 use rdkafka::client::ClientContext;
 use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
 use rdkafka::consumer::ConsumerContext;
-use rdkafka::error::KafkaError;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::producer::{DeliveryResult, ProducerContext};
 use rdkafka::statistics::Statistics;
 
@@ -81,6 +83,28 @@ pub(super) fn appender(topic: &Topic) -> ClientConfig {
 /// Makes topics.
 pub(super) fn admin(topic: &Topic) -> ClientConfig {
     with_properties(client(topic), topic)
+}
+
+/// How long brokers may take to make topics.
+const MAKING: Duration = Duration::from_secs(10);
+
+/// Makes the topics that are not there; those that are stay as they are.
+pub(super) fn make_topics<'a>(
+    brokers: &Topic,
+    topics: impl IntoIterator<Item = &'a NewTopic<'a>>,
+    status: &Arc<Status>,
+) -> Result<(), KafkaError> {
+    let admin: AdminClient<Told> = admin(brokers).create_with_context(Told(status.clone()))?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build();
+    let runtime = runtime.map_err(|error| KafkaError::ClientCreation(error.to_string()))?;
+    let options = AdminOptions::new().request_timeout(Some(MAKING)).operation_timeout(Some(MAKING));
+    for made in runtime.block_on(admin.create_topics(topics, &options))? {
+        match made {
+            Ok(_) | Err((_, RDKafkaErrorCode::TopicAlreadyExists)) => {}
+            Err((_, code)) => return Err(KafkaError::AdminOp(code)),
+        }
+    }
+    Ok(())
 }
 
 /// What a client tells while it runs goes to the status of its topic.

@@ -16,13 +16,13 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use floodmark_store::{Output, OutputKind, Store, StoreError};
-use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::admin::{AdminClient, NewTopic, TopicReplication};
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::Message;
 use rdkafka::{Offset, TopicPartitionList};
 
-use super::client::{Told, admin, consumer};
+use super::client::{self, Told, admin, consumer};
 use super::status::Status;
 use super::topic::Topic;
 use super::transactions::{Broken, Transactions};
@@ -304,20 +304,10 @@ fn suffix(kind: OutputKind) -> &'static str {
 
 /// Makes the topics that are not there; those that are stay as they are.
 fn make_topics(topic: &Topic, status: &Arc<Status>) -> Result<(), KafkaError> {
-    let admin: AdminClient<Told> = admin(topic).create_with_context(Told(status.clone()))?;
     let names: Vec<String> = OutputKind::ALL.iter().map(|kind| format!("{}.{}", topic.name, suffix(*kind))).collect();
     let progress = format!("{}.progress", topic.name);
     // -1: as many partitions and replicas as the brokers think right.
     let mut topics: Vec<NewTopic<'_>> = names.iter().map(|name| NewTopic::new(name, -1, TopicReplication::Fixed(-1))).collect();
     topics.push(NewTopic::new(&progress, 1, TopicReplication::Fixed(-1)).set("cleanup.policy", "compact"));
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build();
-    let runtime = runtime.map_err(|error| KafkaError::ClientCreation(error.to_string()))?;
-    let options = AdminOptions::new().request_timeout(Some(ANSWER)).operation_timeout(Some(ANSWER));
-    for made in runtime.block_on(admin.create_topics(&topics, &options))? {
-        match made {
-            Ok(_) | Err((_, RDKafkaErrorCode::TopicAlreadyExists)) => {}
-            Err((_, code)) => return Err(KafkaError::AdminOp(code)),
-        }
-    }
-    Ok(())
+    client::make_topics(topic, &topics, status)
 }

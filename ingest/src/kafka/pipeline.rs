@@ -20,22 +20,22 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use floodmark_store::redis::{ApplyError, OnlineError};
-use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
-use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::admin::{NewTopic, TopicReplication};
+use rdkafka::error::KafkaError;
 
 pub use apply::{Apply, ApplySettings, States};
 pub use route::{Route, RouteInput};
 pub use standing::{LogStanding, SourceStanding};
 
-use super::client::{Told, admin};
+use super::client::make_topics;
+use super::intake::RETRY;
 use super::status::Status;
 use super::topic::Topic;
 use crate::record::FormatError;
+use watchdog::Watchdog;
 
 /// A broker that has just come back, or leads a partition only now, may know less of it than it will; after so long it will not know more.
 const UNSURE: Duration = Duration::from_secs(30);
-/// How long a broker may take to make topics.
-const ANSWER: Duration = Duration::from_secs(10);
 /// No record of the feature log is larger, in bytes.
 const MAX_LOG_RECORD: &str = "64000000";
 
@@ -181,6 +181,21 @@ impl Done {
         self.stopping.load(Ordering::Acquire)
     }
 
+    /// Asks until there is an answer; `None` if told to stop before.
+    fn until_there<T>(&self, watchdog: &Watchdog, mut ask: impl FnMut() -> Result<T, KafkaError>) -> Option<T> {
+        while !self.is_stopping() {
+            watchdog.seen();
+            match ask() {
+                Ok(answer) => return Some(answer),
+                Err(error) => {
+                    self.status.trouble(&error.to_string());
+                    std::thread::sleep(RETRY);
+                }
+            }
+        }
+        None
+    }
+
     fn add(&self, to: &AtomicU64, count: usize) {
         to.fetch_add(count as u64, Ordering::Relaxed);
     }
@@ -203,22 +218,12 @@ impl Pipeline {
 
     /// Makes the topics that are not there; those that are stay as they are.
     fn make_topics(&self, status: &Arc<Status>) -> Result<(), KafkaError> {
-        let admin: AdminClient<Told> = admin(&self.prefix).create_with_context(Told(status.clone()))?;
         let [log, rejects, late, windows] = ["log", "rejects", "late", "windows"].map(|suffix| self.topic(suffix));
         // -1: as many replicas, or partitions, as the brokers think right. The log is what Redis is made from: it keeps all.
         let log = NewTopic::new(&log, self.log_partitions, TopicReplication::Fixed(-1))
             .set("retention.ms", "-1")
             .set("max.message.bytes", MAX_LOG_RECORD);
         let side = [&rejects, &late, &windows].map(|name| NewTopic::new(name, -1, TopicReplication::Fixed(-1)));
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build();
-        let runtime = runtime.map_err(|error| KafkaError::ClientCreation(error.to_string()))?;
-        let options = AdminOptions::new().request_timeout(Some(ANSWER)).operation_timeout(Some(ANSWER));
-        for made in runtime.block_on(admin.create_topics(side.iter().chain([&log]), &options))? {
-            match made {
-                Ok(_) | Err((_, RDKafkaErrorCode::TopicAlreadyExists)) => {}
-                Err((_, code)) => return Err(KafkaError::AdminOp(code)),
-            }
-        }
-        Ok(())
+        make_topics(&self.prefix, side.iter().chain([&log]), status)
     }
 }

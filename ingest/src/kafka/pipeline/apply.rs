@@ -136,14 +136,14 @@ impl Apply {
     pub fn run(mut self) -> Result<(), PipelineError> {
         let watchdog = &Watchdog::start(end_process)?;
         let log = self.pipeline.topic("log");
-        let Some(()) = self.until_there(watchdog, |it| it.pipeline.make_topics(&it.done.status)) else { return Ok(()) };
+        let Some(()) = self.done.until_there(watchdog, || self.pipeline.make_topics(&self.done.status)) else { return Ok(()) };
         // Before anything is read: whoever had the name before can commit nothing any more.
         if self.slot.producer(&self.pipeline, &self.done, watchdog).is_none() {
             return Ok(());
         }
         let group = format!("{}.apply", self.pipeline.prefix.name);
         let mut group = Group::join(&self.pipeline.prefix, &group, &[&log], &self.done.status).map_err(PipelineError::Client)?;
-        let Some(found) = self.until_there(watchdog, |_| Ok((group.partitions_of(&log)?, group.cluster()?))) else { return Ok(()) };
+        let Some(found) = self.done.until_there(watchdog, || Ok((group.partitions_of(&log)?, group.cluster()?))) else { return Ok(()) };
         let cluster = found.1;
         self.log_partitions = found.0;
         if self.log_partitions == 0 {
@@ -190,21 +190,6 @@ impl Apply {
         }
     }
 
-    /// Asks until there is an answer; `None` if told to stop before.
-    fn until_there<T>(&self, watchdog: &Watchdog, ask: impl Fn(&Apply) -> Result<T, KafkaError>) -> Option<T> {
-        while !self.done.is_stopping() {
-            watchdog.seen();
-            match ask(self) {
-                Ok(answer) => return Some(answer),
-                Err(error) => {
-                    self.done.status.trouble(&error.to_string());
-                    std::thread::sleep(RETRY);
-                }
-            }
-        }
-        None
-    }
-
     fn place(&self, partition: i32) -> Place {
         (self.pipeline.topic("log"), partition)
     }
@@ -233,7 +218,7 @@ impl Apply {
 
     /// The oldest offset of each partition, and the one after the newest.
     fn ends(&self, group: &Group, places: &[Place], watchdog: &Watchdog) -> Option<Vec<(u64, u64)>> {
-        self.until_there(watchdog, |_| places.iter().map(|place| group.ends(place)).collect())
+        self.done.until_there(watchdog, || places.iter().map(|place| group.ends(place)).collect())
     }
 
     /// A partition's timelines are no longer in memory, nor what was read for them.
@@ -262,7 +247,7 @@ impl Apply {
         if self.slot.producer(&self.pipeline, &self.done, watchdog).is_none() {
             return Ok(());
         }
-        let Some(positions) = self.until_there(watchdog, |_| group.committed(&places)) else { return Ok(()) };
+        let Some(positions) = self.done.until_there(watchdog, || group.committed(&places)) else { return Ok(()) };
         let Some(ends) = self.ends(group, &places, watchdog) else { return Ok(()) };
         let mut at = Vec::new();
         for (position, (oldest, end)) in positions.into_iter().zip(ends) {

@@ -24,7 +24,7 @@ use super::watchdog::{Watchdog, end_process};
 use super::{Done, Pipeline, PipelineError, UNSURE};
 use crate::kafka::consume::tells_of_loss;
 use crate::kafka::group::{Change, Group, Place, Position};
-use crate::kafka::intake::{Intake, RETRY};
+use crate::kafka::intake::Intake;
 use crate::kafka::outbox::Encoder;
 use crate::kafka::topic::{Lost, Topic};
 use crate::kafka::transactions::{Broken, Transactions};
@@ -120,7 +120,7 @@ impl Route {
     /// Until told to stop.
     pub fn run(mut self) -> Result<(), PipelineError> {
         let watchdog = &Watchdog::start(end_process)?;
-        let Some(()) = self.until_there(watchdog, |it| it.pipeline.make_topics(&it.done.status)) else { return Ok(()) };
+        let Some(()) = self.done.until_there(watchdog, || self.pipeline.make_topics(&self.done.status)) else { return Ok(()) };
         // Before anything is read: whoever had the name before can commit nothing any more.
         if self.slot.producer(&self.pipeline, &self.done, watchdog).is_none() {
             return Ok(());
@@ -128,7 +128,7 @@ impl Route {
         let group = format!("{}.route.{}", self.pipeline.prefix.name, self.source().name);
         let mut group =
             Group::join(&self.input.topic, &group, &[&self.input.topic.name], &self.done.status).map_err(PipelineError::Client)?;
-        let Some(counts) = self.until_there(watchdog, |it| it.count_partitions(&group)) else { return Ok(()) };
+        let Some(counts) = self.done.until_there(watchdog, || self.count_partitions(&group)) else { return Ok(()) };
         (self.partitions, self.log_partitions) = counts;
         for (count, topic) in [(self.partitions, self.input.topic.name.clone()), (self.log_partitions, self.pipeline.topic("log"))] {
             if count == 0 {
@@ -160,21 +160,6 @@ impl Route {
         (self.input.topic.name.clone(), number)
     }
 
-    /// Asks until there is an answer; `None` if told to stop before.
-    fn until_there<T>(&mut self, watchdog: &Watchdog, mut ask: impl FnMut(&mut Route) -> Result<T, KafkaError>) -> Option<T> {
-        while !self.done.is_stopping() {
-            watchdog.seen();
-            match ask(self) {
-                Ok(answer) => return Some(answer),
-                Err(error) => {
-                    self.done.status.trouble(&error.to_string());
-                    std::thread::sleep(RETRY);
-                }
-            }
-        }
-        None
-    }
-
     fn change(&mut self, group: &mut Group, change: Change, watchdog: &Watchdog) -> Result<(), PipelineError> {
         self.done.add(&self.done.rebalances, 1);
         match change {
@@ -195,18 +180,20 @@ impl Route {
             return Ok(());
         }
         let began = Instant::now();
-        let found = self.until_there(watchdog, |it| {
+        let (topic, known) = (&self.input.topic.name, self.partitions);
+        let found = self.done.until_there(watchdog, || {
             let ends: Vec<(u64, u64)> = places.iter().map(|place| group.ends(place)).collect::<Result<_, _>>()?;
-            it.partitions = it.partitions.max(group.partitions_of(&it.input.topic.name)?);
+            let partitions = known.max(group.partitions_of(topic)?);
             let positions = group.committed(places)?;
             let outside = |next: u64, (oldest, end): &(u64, u64)| next < *oldest || next > *end;
             let any_outside = positions.iter().zip(&ends).any(|(position, ends)| position.next.is_some_and(|next| outside(next, ends)));
             match any_outside && began.elapsed() < UNSURE {
                 true => Err(KafkaError::OffsetFetch(RDKafkaErrorCode::OffsetOutOfRange)),
-                false => Ok((positions, ends)),
+                false => Ok((positions, ends, partitions)),
             }
         });
-        let Some((positions, ends)) = found else { return Ok(()) };
+        let Some((positions, ends, partitions)) = found else { return Ok(()) };
+        self.partitions = partitions;
         let mut at = Vec::new();
         for (position, (oldest, end)) in positions.into_iter().zip(ends) {
             let number = position.partition;
