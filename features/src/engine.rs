@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use hashbrown::HashTable;
 
-pub use closing::{Closing, OpenWindow, OpenWindows, Timer};
+pub use closing::{Closing, OpenWindow, OpenWindows, Timer, WindowId};
 
 use crate::definition::{ClosedWindows, Definitions};
 use crate::key::hash_key;

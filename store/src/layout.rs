@@ -47,7 +47,7 @@ pub(crate) const PART_REFUSED: u8 = 2;
 pub(crate) const PREDICTIONS: TableDefinition<'_, Bytes, Bytes> = TableDefinition::new("predictions");
 
 /// The format that this program writes.
-pub(crate) const FORMAT: u32 = 1;
+pub(crate) const FORMAT: u32 = 2;
 /// In the log, the part of a commit that belongs to no partition.
 pub(crate) const WHOLE_COMMIT: u32 = u32::MAX;
 

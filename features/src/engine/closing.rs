@@ -55,15 +55,27 @@ fn is_emitted(window: &Window) -> bool {
 /// The windows of one entity key that are open or may still change.
 #[derive(Clone, Debug, Default, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct OpenWindows {
-    /// By view, place among the view's emitted windows, and start.
-    pub windows: BTreeMap<(u32, u32, Time), OpenWindow>,
+    /// In the order of their names.
+    pub windows: BTreeMap<WindowId, OpenWindow>,
+}
+
+/// Which window of an entity key. Sessions may share a start: one that is final for a source partition that is ahead waits to be emitted
+/// until the source is there too, while a late event of that partition opens the next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
+pub struct WindowId {
+    /// Of which view.
+    pub view: u32,
+    /// Which of its emitted windows.
+    pub window: u32,
+    /// Its start.
+    pub start: Time,
+    /// First instant after it; a session that grows gets another name.
+    pub end: Time,
 }
 
 /// A window that has events and is not final.
-#[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct OpenWindow {
-    /// First instant after it; a session's grows.
-    pub end: Time,
     /// The revision that was emitted last.
     pub emitted: Option<u32>,
     /// What a session holds, or what came since the last emission; empty for an accumulating grid window, whose events are in the timeline.
@@ -129,14 +141,16 @@ impl OpenWindows {
     pub(super) fn judge_session(&self, view: usize, emit: &EmitPlan, frame: &Frame, event: &Row<'_>) -> Countable {
         let Window::Session { gap } = frame.window else { return Countable::Nowhere };
         let Some(place) = emit.windows.iter().position(|w| w.frame == *frame) else { return Countable::Nowhere };
-        let (view, place) = (view as u32, place as u32);
-        let end = self
-            .windows
-            .range((view, place, Time::NONE)..=(view, place, Time::MAX))
-            .filter(|((_, _, start), open)| is_live(open.end, frame.delay, event) && meets(*start, open.end, event.time(), gap))
-            .map(|(_, open)| open.end)
-            .fold(event.time() + gap, Time::max);
+        let joined = self.joined(view, place, gap, frame.delay, event);
+        let end = joined.map(|id| id.end).fold(event.time() + gap, Time::max);
         Countable::if_still(is_live(end, frame.delay, event))
+    }
+
+    /// The sessions that an event makes one.
+    fn joined(&self, view: usize, place: usize, gap: Span, delay: Span, event: &Row<'_>) -> impl Iterator<Item = WindowId> {
+        let id = |time| WindowId { view: view as u32, window: place as u32, start: time, end: time };
+        let sessions = self.windows.range(id(Time::NONE)..=id(Time::MAX)).map(|(id, _)| *id);
+        sessions.filter(move |id| is_live(id.end, delay, event) && meets(id.start, id.end, event.time(), gap))
     }
 }
 
@@ -181,22 +195,21 @@ impl Closing {
         if event.visible_from() > extent.visible {
             return;
         }
-        let id = (step.view_plan.view as u32, place as u32, start);
-        let key = state.key.clone();
-        let open = state.open.windows.entry(id).or_insert_with(|| OpenWindow::new(grid.end(start)));
+        let id = WindowId { view: step.view_plan.view as u32, window: place as u32, start, end: grid.end(start) };
+        let open = state.open.windows.entry(id).or_default();
         if step.emit.discarding {
             open.add(step.view(), event);
         }
         let closed = extent.visible <= self.watermark;
         if open.emitted.is_none() && !closed {
-            self.timers.insert(Timer { at: extent.visible, end: open.end, start, key, view: id.0, window: id.1 });
+            self.timers.insert(Timer::new(extent.visible, id, state));
             return;
         }
         if closed {
             let first = open.emitted.is_none();
             emit(step.plan, step.view_plan, step.emit, window, id, state, false, step.sequence, outputs);
             if first {
-                self.keep_until_final(extent.visible, step.lateness(), grid.end(start), id, state);
+                self.keep_until_final(extent.visible, step.lateness(), id, state);
             }
         }
     }
@@ -211,63 +224,47 @@ impl Closing {
         event: &Row<'_>,
         outputs: &mut Outputs,
     ) {
-        let (view, place) = (step.view_plan.view as u32, place as u32);
         let delay = window.frame.delay;
-        let mut merged = OpenWindow::new(event.time() + gap);
-        let mut start = event.time();
-        merged.add(step.view(), event);
-        let neighbours: Vec<Time> = state
-            .open
-            .windows
-            .range((view, place, Time::NONE)..=(view, place, Time::MAX))
-            .filter(|((_, _, start), open)| is_live(open.end, delay, event) && meets(*start, open.end, event.time(), gap))
-            .map(|((_, _, start), _)| *start)
-            .collect();
-        let end = neighbours.iter().filter_map(|s| state.open.windows.get(&(view, place, *s))).map(|o| o.end).fold(merged.end, Time::max);
+        let neighbours: Vec<WindowId> = state.open.joined(step.view_plan.view, place, gap, delay, event).collect();
+        let end = neighbours.iter().map(|id| id.end).fold(event.time() + gap, Time::max);
         if !is_live(end, delay, event) {
             // Another window of the view took the event; this session is final without it.
             return;
         }
+        let start = neighbours.iter().map(|id| id.start).fold(event.time(), Time::min);
+        let id = WindowId { view: step.view_plan.view as u32, window: place as u32, start, end };
+        let mut merged = OpenWindow::default();
+        merged.add(step.view(), event);
         for neighbour in neighbours {
-            if let Some(open) = state.open.windows.remove(&(view, place, neighbour)) {
-                self.timers.remove(&Timer {
-                    at: open.end.previous_tick() + delay,
-                    end: open.end,
-                    start: neighbour,
-                    key: state.key.clone(),
-                    view,
-                    window: place,
-                });
-                start = start.min(neighbour);
+            if let Some(open) = state.open.windows.remove(&neighbour) {
+                self.timers.remove(&Timer::new(neighbour.end.previous_tick() + delay, neighbour, state));
                 merged.swallow(&step.view().slots, neighbour, open);
             }
         }
         // Events inside leave a session's extent as it was: then it is the same window with a further revision.
-        if let Some(same) = merged.replaces.iter().position(|(s, e, _)| (*s, *e) == (start, merged.end)) {
+        if let Some(same) = merged.replaces.iter().position(|(s, e, _)| (*s, *e) == (start, end)) {
             merged.emitted = Some(merged.replaces.remove(same).2);
         }
-        let closes = merged.end.previous_tick() + delay;
-        let id = (view, place, start);
-        let end = merged.end;
+        let closes = end.previous_tick() + delay;
         state.open.windows.insert(id, merged);
         if closes <= self.watermark {
             emit(step.plan, step.view_plan, step.emit, window, id, state, false, step.sequence, outputs);
-            self.keep_until_final(closes, step.lateness(), end, id, state);
+            self.keep_until_final(closes, step.lateness(), id, state);
         } else {
-            self.timers.insert(Timer { at: closes, end, start, key: state.key.clone(), view, window: place });
+            self.timers.insert(Timer::new(closes, id, state));
         }
     }
 
     /// Sets the timers of windows that were read back: one that has not closed is due when it does, one that has when it is final.
     pub(super) fn await_windows(&mut self, plan: &EnginePlan, section: &SectionPlan, state: &EntityState) {
-        for ((view, place, start), open) in &state.open.windows {
-            let of_section = section.views.iter().any(|view_plan| view_plan.view == *view as usize);
-            let window = plan.emits[*view as usize].windows.get(*place as usize).filter(|_| of_section);
+        for id in state.open.windows.keys() {
+            let of_section = section.views.iter().any(|view_plan| view_plan.view == id.view as usize);
+            let window = plan.emits[id.view as usize].windows.get(id.window as usize).filter(|_| of_section);
             let Some(window) = window else { continue };
-            let closes = open.end.previous_tick() + window.frame.delay;
+            let closes = id.end.previous_tick() + window.frame.delay;
             let lateness = plan.definitions.sources[section.source].allowed_lateness;
             let at = if closes > self.watermark { closes } else { closes + lateness };
-            self.timers.insert(Timer { at, end: open.end, start: *start, key: state.key.clone(), view: *view, window: *place });
+            self.timers.insert(Timer::new(at, *id, state));
         }
     }
 
@@ -295,37 +292,43 @@ impl Closing {
         sequence: u64,
         outputs: &mut Outputs,
     ) {
-        let id = (timer.view, timer.window, timer.start);
+        let id = timer.id();
         let Some(view_plan) = plan.sections[section].views.iter().find(|v| v.view == timer.view as usize) else { return };
         let emit_plan = &plan.emits[view_plan.view];
         let window = &emit_plan.windows[timer.window as usize];
         let closes = timer.end.previous_tick() + window.frame.delay;
-        let Some(open) = state.open.windows.get(&id).filter(|open| open.end == timer.end) else { return };
+        let Some(open) = state.open.windows.get(&id) else { return };
         if open.emitted.is_none() || (timer.at == closes && !open.replaces.is_empty()) {
             emit(plan, view_plan, emit_plan, window, id, state, true, sequence, outputs);
             let lateness = plan.definitions.sources[plan.definitions.views[view_plan.view].source].allowed_lateness;
-            self.keep_until_final(closes, lateness, timer.end, id, state);
+            self.keep_until_final(closes, lateness, id, state);
         } else if timer.at > closes {
             state.open.windows.remove(&id);
         }
     }
 
     /// An emitted window stays until nothing late can reach it (`W >= end - 1 + lateness`).
-    fn keep_until_final(&mut self, closes: Time, lateness: Span, end: Time, id: (u32, u32, Time), state: &mut EntityState) {
+    fn keep_until_final(&mut self, closes: Time, lateness: Span, id: WindowId, state: &mut EntityState) {
         let final_at = closes + lateness;
         if final_at <= self.watermark {
             state.open.windows.remove(&id);
         } else {
-            self.timers.insert(Timer { at: final_at, end, start: id.2, key: state.key.clone(), view: id.0, window: id.1 });
+            self.timers.insert(Timer::new(final_at, id, state));
         }
     }
 }
 
-impl OpenWindow {
-    fn new(end: Time) -> OpenWindow {
-        OpenWindow { end, emitted: None, pane: Vec::new(), replaces: Vec::new() }
+impl Timer {
+    fn new(at: Time, id: WindowId, state: &EntityState) -> Timer {
+        Timer { at, end: id.end, start: id.start, key: state.key.clone(), view: id.view, window: id.window }
     }
 
+    fn id(&self) -> WindowId {
+        WindowId { view: self.view, window: self.window, start: self.start, end: self.end }
+    }
+}
+
+impl OpenWindow {
     fn add(&mut self, view: &View, event: &Row<'_>) {
         self.ensure_pane(&view.slots);
         for (slot, partial) in view.slots.iter().zip(&mut self.pane) {
@@ -340,16 +343,15 @@ impl OpenWindow {
     }
 
     /// Takes over a neighbouring session.
-    fn swallow(&mut self, slots: &[Slot], start: Time, other: OpenWindow) {
+    fn swallow(&mut self, slots: &[Slot], id: WindowId, other: OpenWindow) {
         self.ensure_pane(slots);
         for ((slot, into), partial) in slots.iter().zip(&mut self.pane).zip(&other.pane) {
             slot.merge(into, partial);
         }
         self.replaces.extend(other.replaces);
         if let Some(revision) = other.emitted {
-            self.replaces.push((start, other.end, revision));
+            self.replaces.push((id.start, id.end, revision));
         }
-        self.end = self.end.max(other.end);
     }
 }
 
@@ -359,7 +361,7 @@ fn emit(
     view_plan: &ViewPlan,
     emit_plan: &EmitPlan,
     window: &EmitWindow,
-    id: (u32, u32, Time),
+    id: WindowId,
     state: &mut EntityState,
     by_watermark: bool,
     sequence: u64,
@@ -387,13 +389,13 @@ fn emit(
     }
     let grid_partials;
     let partials: &[Partial] = if open.pane.is_empty() {
-        let extent = Extent { from: id.2, to: open.end.previous_tick(), visible: open.end.previous_tick() + window.frame.delay };
+        let extent = Extent { from: id.start, to: id.end.previous_tick(), visible: id.end.previous_tick() + window.frame.delay };
         grid_partials = partials_of_extent(view, &view_plan.layout, &timelines[view_plan.place], extent);
         &grid_partials
     } else {
         &open.pane
     };
-    let facts = WindowFacts { end: open.end, size: size_of_window(&window.frame.window) };
+    let facts = WindowFacts { end: id.end, size: size_of_window(&window.frame.window) };
     let values: Vec<(usize, Value)> = window
         .features
         .iter()
@@ -405,7 +407,7 @@ fn emit(
         })
         .collect();
     let revision = open.emitted.map_or(0, |r| r + 1);
-    outputs.closed.push(closed(id.2, open.end, revision, false, values));
+    outputs.closed.push(closed(id.start, id.end, revision, false, values));
     open.emitted = Some(revision);
     if emit_plan.discarding {
         open.pane = view.slots.iter().map(Slot::identity).collect();

@@ -26,7 +26,7 @@ use serde::{Deserialize, Serialize};
 use super::error::OnlineError;
 
 /// The format that this program writes.
-pub(super) const FORMAT: u32 = 2;
+pub(super) const FORMAT: u32 = 3;
 /// The field of a timeline that holds what retention has folded.
 pub(super) const FOLDED: &[u8] = b"f";
 
