@@ -27,6 +27,7 @@ pub(super) struct Faults<'a> {
     /// Workers that ended by themselves without a reason.
     pub(super) unexpected: Vec<String>,
     twins: usize,
+    pub(super) broker_may_fail: bool,
     /// One kind of fault and no other, to look at it.
     only: Option<u64>,
 }
@@ -46,6 +47,7 @@ impl<'a> Faults<'a> {
             log,
             unexpected,
             twins: 0,
+            broker_may_fail: true,
             only: super::setting("FLOODMARK_CHAOS_ONLY"),
         }
     }
@@ -56,8 +58,7 @@ impl<'a> Faults<'a> {
         let worker = self.chance.below(world.workers.len() as u64) as usize;
         let (role, name) = (world.workers[worker].role, world.workers[worker].name.clone());
         let mut kind = self.only.unwrap_or_else(|| self.chance.below(16));
-        // A broker that dies may leave a transaction hanging, which no client can end: that is for the long run to count.
-        if super::setting("FLOODMARK_CHAOS_ROUNDS").is_none() && matches!(kind, 7 | 8 | 11) {
+        if !self.broker_may_fail && matches!(kind, 7 | 8 | 11) {
             kind = 9;
         }
         let done = match kind {
