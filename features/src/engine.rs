@@ -282,6 +282,16 @@ impl Shard {
         self.entities[entity].iter_mut()
     }
 
+    /// Changes an entity, if it is there.
+    pub fn update<R>(&mut self, entity: usize, hash: u64, key: &[u8], change: impl FnOnce(&mut EntityState) -> R) -> Option<R> {
+        let head = head_of(key);
+        let state = self.entities[entity].find_mut(hash, |state| state.is(key, &head))?;
+        let before = state.bytes();
+        let changed = change(state);
+        self.bytes = (self.bytes + state.bytes()).saturating_sub(before);
+        Some(changed)
+    }
+
     /// Drops the entities for which `keep` is false.
     pub fn retain(&mut self, entity: usize, mut keep: impl FnMut(&EntityState) -> bool) {
         let mut dropped = 0;

@@ -275,12 +275,12 @@ impl Timeline {
         self.dropped.clear();
     }
 
-    /// Drops whole chunks whose rows all lie before `horizon`; their partials are kept if a lifetime window needs them.
-    /// Returns the number of rows dropped.
-    pub fn trim_before(&mut self, horizon: Time, keep_partials: bool, slots: &[Slot], layout: &Layout) -> usize {
+    /// Drops whole chunks whose rows all lie before `horizon` and are known to whoever asks, of whom `least` knows the least; their
+    /// partials are kept if a lifetime window needs them. Returns the number of rows dropped.
+    pub fn trim_before(&mut self, horizon: Time, least: Cut, keep_partials: bool, slots: &[Slot], layout: &Layout) -> usize {
         let mut gone = Vec::new();
         if let Some(root) = self.root.take() {
-            self.root = root.trim_before(horizon, &mut gone);
+            self.root = root.trim_before(horizon, least, &mut gone);
         }
         let mut rows = 0;
         for chunk in gone {
@@ -406,18 +406,19 @@ impl Node {
         }
     }
 
-    fn trim_before(self, horizon: Time, gone: &mut Vec<Chunk>) -> Option<Node> {
+    fn trim_before(self, horizon: Time, least: Cut, gone: &mut Vec<Chunk>) -> Option<Node> {
         if self.summary().first >= horizon {
             return Some(self);
         }
         match self {
-            Node::Leaf(chunk) if chunk.summary.last < horizon => {
+            Node::Leaf(chunk) if chunk.summary.last < horizon && least.admits_all(&chunk.summary, Time::NONE) => {
                 gone.push(chunk);
                 None
             }
             Node::Leaf(chunk) => Some(Node::Leaf(chunk)),
             Node::Branch(branch) => {
-                let mut children: Vec<Node> = branch.children.into_iter().filter_map(|child| child.trim_before(horizon, gone)).collect();
+                let mut children: Vec<Node> =
+                    branch.children.into_iter().filter_map(|child| child.trim_before(horizon, least, gone)).collect();
                 if children.len() == 1 { children.pop() } else { (!children.is_empty()).then(|| Node::Branch(Branch::of(children))) }
             }
         }

@@ -6,10 +6,8 @@ use std::sync::atomic::Ordering;
 
 use floodmark_features::codec::{encode_rows, snapshot};
 use floodmark_features::engine::{Closing, OpenWindows, Shard, ViewCounts};
-use floodmark_features::row::Layout;
-use floodmark_features::time::{Span, Time};
-use floodmark_features::timeline::{Cut, Timeline};
-use floodmark_features::window::Window;
+use floodmark_features::time::Time;
+use floodmark_features::timeline::Timeline;
 use redb::{Durability, WriteTransaction};
 use serde::{Deserialize, Serialize};
 
@@ -17,6 +15,7 @@ use crate::Store;
 use crate::commit::Tally;
 use crate::error::{StoreError, engine};
 use crate::layout::{CHUNKS, CLOSED, FOLDED, LATE, LOG, META, META_CHECKPOINT, STATE, WHOLE_COMMIT, chunk_key, timeline_key};
+use crate::retention::{Need, oldest};
 
 /// The state of a partition beside its timelines.
 #[derive(Debug, Serialize, Deserialize)]
@@ -169,15 +168,11 @@ impl Store {
         writer.log_bytes = 0;
     }
 
-    /// Forgets what lies before the retention of its source: whole chunks of which no value that can still be asked for needs anything.
+    /// Forgets what lies before the retention of its source.
     fn trim(&self) {
         for (source, definition) in self.definitions().sources.iter().enumerate() {
-            let Some(retention) = definition.retention else { continue };
-            let reached = self.writer.lock().progress[source].reached().min(self.source_watermark(source));
-            if reached == Time::NONE {
-                continue;
-            }
-            let oldest = reached - retention.max(definition.allowed_lateness);
+            let oldest = oldest(definition, &self.writer.lock().progress[source], self.source_watermark(source));
+            let Some(oldest) = oldest else { continue };
             self.oldest[source].fetch_max(oldest.micros(), Ordering::AcqRel);
             for view in (0..self.definitions().views.len()).filter(|v| self.definitions().views[*v].source == source) {
                 self.trim_view(view, oldest);
@@ -187,18 +182,13 @@ impl Store {
 
     fn trim_view(&self, at: usize, oldest: Time) {
         let view = &self.definitions().views[at];
-        let frames = || view.outputs.iter().map(|o| &o.frame);
-        let has_lifetime = frames().any(|f| f.window == Window::Lifetime);
-        let reach = frames().filter_map(|f| f.reach()).chain(frames().map(|f| f.delay)).fold(Span::ZERO, Span::max);
-        let gap = frames().filter_map(|f| if let Window::Session { gap } = f.window { Some(gap) } else { None }).max();
-        let layout = self.view_layout(at);
+        let (need, layout) = (Need::of(view), self.view_layout(at));
         for (partition, shard) in self.shards.iter().enumerate() {
             let mut shard = shard.write();
             let (mut folded, mut trimmed) = (0, Vec::new());
             for state in shard.entities_mut(view.entity) {
                 let timeline = &mut state.timelines[self.places[at]];
-                let horizon = horizon(timeline, oldest - reach, gap, layout);
-                if timeline.trim_before(horizon, has_lifetime, &view.slots, layout) > 0 {
+                if need.trim(timeline, oldest, u64::MAX, view, layout) {
                     folded = folded.max(timeline.folded().map_or(0, |f| f.summary.newest_version));
                     trimmed.push(state.key.clone());
                 }
@@ -209,12 +199,6 @@ impl Store {
             self.changes.note_whole(partition, view.entity, trimmed);
         }
     }
-}
-
-/// Where the events that can be forgotten end: never inside a session that reaches beyond.
-fn horizon(timeline: &Timeline, horizon: Time, gap: Option<Span>, layout: &Layout) -> Time {
-    let start = gap.and_then(|gap| timeline.session_start(horizon, horizon, None, None, gap, Cut::ALL, layout));
-    start.unwrap_or(horizon)
 }
 
 fn write_changes(mut table: redb::Table<'_, &'static [u8], &'static [u8]>, changes: &Changes) -> Result<(), StoreError> {

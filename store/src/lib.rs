@@ -17,6 +17,7 @@ mod predictions;
 mod read;
 mod recovery;
 pub mod redis;
+mod retention;
 mod scores;
 mod side;
 mod sweep;

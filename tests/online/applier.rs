@@ -7,8 +7,9 @@ use std::sync::Arc;
 use floodmark_features::definition::Definitions;
 use floodmark_features::engine::EnginePlan;
 use floodmark_features::feature_log::{Activity, BatchHead, RoutedBatch, decode_batch, encode_batch};
-use floodmark_features::lookup::{Answer, Lookup};
-use floodmark_features::time::Time;
+use floodmark_features::lookup::{Answer, Ask, Lookup, Mode};
+use floodmark_features::time::{Span, Time};
+use floodmark_features::value::ValueRef;
 use floodmark_features::watermark::SourceProgress;
 use floodmark_ingest::router::Router;
 use floodmark_ingest::source;
@@ -123,4 +124,60 @@ fn what_redis_loses_and_who_is_replaced_is_seen_at_the_next_write() {
         assert!(answers(&redis, name, &definitions) == answers(&redis, &quiet, &definitions), "{name}");
         assert_eq!(second.states()[&0].counts, undisturbed.states()[&0].counts);
     }
+}
+
+#[test]
+fn what_nobody_may_ask_for_goes_and_all_else_is_the_same() {
+    let Some(redis) = Redis::start(None) else { return };
+    let short = [("[1h, 1d, lifetime]", "[1h, lifetime]"), ("[1d]", "[1h]"), ("[12h]", "[1h, lifetime]"), ("tumbling: 6h", "tumbling: 1h")];
+    let endless = short.iter().fold(DEFINITIONS.to_owned(), |text, (from, to)| text.replace(from, to));
+    let ending = endless.replace("    allowed_lateness: 10m", "    allowed_lateness: 10m\n    retention: 1h");
+    let node = redis.nodes().remove(0);
+    let ask = |command: &[&str]| redis.ask(&node, command).expect("an answer");
+    let (mut all, mut chunks, mut oldest) = (Vec::new(), Vec::new(), None);
+    for (name, text) in [("endless", &endless), ("ending", &ending)] {
+        let definitions = Arc::new(Definitions::parse("definitions.yaml", text).expect("definitions"));
+        let plan = Arc::new(EnginePlan::new(definitions.clone()));
+        let log = log(&plan);
+        let [progress, windows] = ["p", "o"].map(|kind| format!("fm:{{{name}:0}}:{kind}"));
+        // Each round has another applier, which reads back all that it needs, and every other one is not the first to do its round: there
+        // was one before it whose timelines are there, but not the state that makes them count.
+        for at in 0..log.len() {
+            for again in 0..1 + at % 2 {
+                if again == 0 {
+                    ask(&["COPY", &progress, "was:p", "REPLACE"]);
+                    ask(&["COPY", &windows, "was:o", "REPLACE"]);
+                } else {
+                    ask(&["COPY", "was:p", &progress, "REPLACE"]);
+                    ask(&["COPY", "was:o", &windows, "REPLACE"]);
+                }
+                let mut applier = Applier::open(&redis.settings(name), plan.clone(), 1, 42, usize::MAX).expect("an applier");
+                assert_eq!(applier.take_over(0).expect("taken"), at as u64);
+                assert!(apply(&mut applier, &log, at..at + 1).is_empty());
+                oldest = applier.states()[&0].watermarks.first().map(|watermark| *watermark - Span::from_secs(3_600));
+            }
+        }
+        let reader = Reader::open(redis.settings(name), definitions.clone()).expect("a reader");
+        let (lookup, oldest) = (Lookup::of_service(definitions.clone(), 0), oldest.expect("a watermark"));
+        let read = |shop: u64, as_of| {
+            let (card, shop) = (ValueRef::Int(shop as i64 * 5), format!("s{shop}"));
+            let keys = [card, ValueRef::Str(&shop)];
+            reader
+                .read(&lookup, &[Ask { keys: &keys, request: &[], as_of, version: None, own_event: None, mode: Mode::AsServed }])
+                .remove(0)
+        };
+        // Redis is told with the next round how far the last one has brought it.
+        let minutes = (0..80).map(|minutes| oldest + Span::from_secs(minutes * 60));
+        let asked = (0..40).flat_map(|shop| minutes.clone().map(move |as_of| (shop, as_of)));
+        all.push(asked.map(|(shop, as_of)| read(shop, as_of).expect("an answer")).collect::<Vec<_>>());
+        let count = "local n = 0 for _, key in ipairs(redis.call('KEYS', ARGV[1])) do n = n + redis.call('HLEN', key) end return n";
+        let answer = ask(&["EVAL", count, "0", &format!("fm:{{{name}:0}}:t:*")]);
+        chunks.push(answer.trim().trim_start_matches(':').parse::<usize>().expect("a number"));
+        let long_ago = read(1, oldest - Span::from_secs(7_200));
+        assert_eq!(long_ago.is_err(), name == "ending", "{long_ago:?}");
+    }
+    for (at, (kept, trimmed)) in all[0].iter().zip(&all[1]).enumerate() {
+        assert_eq!(kept, trimmed, "shop {} minute {}", at / 80, at % 80);
+    }
+    assert!(chunks[1] < chunks[0], "{chunks:?}");
 }

@@ -12,9 +12,11 @@ use floodmark_features::codec::{restore, snapshot};
 use floodmark_features::definition::Definitions;
 use floodmark_features::engine::{EnginePlan, EntityState, Outputs, Shard, ViewCounts};
 use floodmark_features::feature_log::{LogProgress, OutOfPlace, RoutedBatch, Taken};
+use floodmark_features::key::hash_key;
 use floodmark_features::row::Layout;
 use floodmark_features::section::place_of_view;
 use floodmark_features::time::Time;
+use floodmark_features::timeline::Timeline;
 
 use super::RedisSettings;
 use super::error::OnlineError;
@@ -23,6 +25,7 @@ use super::link::fields;
 use super::writer::{Applied, Last, Stands, Write, Writer, Written};
 use crate::changes::{TimelineChange, Wanted, change_of};
 use crate::layout::timeline_key as key_of;
+use crate::retention::{Need, oldest};
 
 /// Timelines in one script at most: readers wait while it runs.
 const MOST_TIMELINES: usize = 128;
@@ -92,8 +95,12 @@ struct Held {
     complete: bool,
     /// Entities, by kind and key, that have changed since the version that Redis has.
     changed: HashSet<(usize, Arc<[u8]>)>,
-    /// Timelines of which Redis has rows that do not count yet.
-    ahead: HashSet<Vec<u8>>,
+    /// Timelines that have to be written whole: of which Redis has rows that do not count yet, or retention has taken something.
+    whole: HashSet<Vec<u8>>,
+    /// For each source, the oldest as-of time as of what Redis has; later events may still come again, and count for no retention.
+    oldest: Vec<Time>,
+    /// For each source, the newest version of an event that retention has folded.
+    folded_version: Vec<u64>,
 }
 
 /// How far a partition has come, for operators.
@@ -141,29 +148,25 @@ impl Applier {
         self.writer.describe(&self.plan.definitions, self.log_partitions, self.log)?;
         let taken = self.writer.take_over(partition)?;
         let state: Option<State> = if taken.state.is_empty() { None } else { Some(restore(&taken.state)?) };
-        let mut held = match (state, taken.version) {
-            (Some(state), Some(version)) => Held {
-                epoch: taken.epoch,
-                stored: Some(version),
-                shard: Shard::resumed(self.plan.clone(), &state.followed, state.counts),
-                progress: state.progress,
-                marks: state.marks,
-                complete: false,
-                changed: HashSet::new(),
-                ahead: HashSet::new(),
-            },
-            _ => Held {
-                epoch: taken.epoch,
-                stored: None,
-                shard: Shard::new(self.plan.clone()),
-                progress: LogProgress::new(&self.plan.definitions),
-                marks: Marks::default(),
-                // Unless a first round has left something that did not come to its end.
-                complete: !taken.begun,
-                changed: HashSet::new(),
-                ahead: HashSet::new(),
-            },
+        let kept: Kept = if taken.kept.is_empty() { self.all_kept() } else { restore(&taken.kept)? };
+        let mut held = Held {
+            epoch: taken.epoch,
+            stored: None,
+            shard: Shard::new(self.plan.clone()),
+            progress: LogProgress::new(&self.plan.definitions),
+            marks: Marks::default(),
+            // Unless a first round has left something that did not come to its end.
+            complete: taken.kept.is_empty(),
+            changed: HashSet::new(),
+            whole: HashSet::new(),
+            oldest: kept.oldest,
+            folded_version: kept.folded_version,
         };
+        if let (Some(state), Some(version)) = (state, taken.version) {
+            held.shard = Shard::resumed(self.plan.clone(), &state.followed, state.counts);
+            (held.progress, held.marks) = (state.progress, state.marks);
+            held.settle(version, &self.plan.definitions);
+        }
         if self.plan.sections.iter().any(|section| section.emits) {
             self.admit_open_windows(partition, &mut held)?;
         }
@@ -226,7 +229,7 @@ impl Applier {
                 let mut ahead = Vec::new();
                 let mut state = self.entity_of(*entity, key, held.stored.unwrap_or(0), &mut answers, &mut ahead)?;
                 state.open = open.remove(&(*entity, key.clone())).unwrap_or_default();
-                held.ahead.extend(ahead);
+                held.whole.extend(ahead);
                 held.shard.admit_open(*entity, state);
             }
         }
@@ -344,7 +347,7 @@ impl Applier {
                 states.push((*entity, state));
             }
             let Some(held) = self.held.get_mut(&partition) else { continue };
-            held.ahead.extend(ahead);
+            held.whole.extend(ahead);
             for (entity, state) in states {
                 if state.timelines.iter().any(|timeline| !timeline.is_empty() || timeline.folded().is_some()) {
                     state.touch(self.tick);
@@ -358,19 +361,19 @@ impl Applier {
     /// Writes what has changed. Returns the partitions that have to be taken over again before anything else: somebody else has written
     /// them, or Redis has lost something. After an error that goes for all.
     pub fn write(&mut self) -> Result<Vec<usize>, OnlineError> {
-        let kept = self.kept();
-        let rounds: Vec<(usize, Vec<TimelineChange>, Applied)> = self
+        self.held.values_mut().for_each(|held| held.trim(&self.plan.definitions, &self.views));
+        let rounds: Vec<(usize, Vec<TimelineChange>, Applied, Kept)> = self
             .held
             .iter()
             .filter(|(_, held)| held.stored < Some(held.progress.version))
             .map(|(at, held)| self.round(*at, held))
             .collect();
         let mut writes = Vec::new();
-        for (partition, changes, applied) in &rounds {
+        for (partition, changes, applied, kept) in &rounds {
             let held = &self.held[partition];
             let mut parts = in_parts(changes);
             let end = parts.pop().unwrap_or_default();
-            let (epoch, base, version, kept) = (held.epoch, held.stored, held.progress.version, &kept);
+            let (epoch, base, version) = (held.epoch, held.stored, held.progress.version);
             let write = |timelines, last| Write { partition: *partition, epoch, base, version, timelines, kept, last };
             writes.extend(parts.into_iter().map(|timelines| write(timelines, None)));
             writes.push(write(end, Some(Last { marks: &held.marks, state: Some(applied) })));
@@ -382,7 +385,7 @@ impl Applier {
         drop(writes);
         for (partition, ..) in rounds {
             match self.held.get_mut(&partition) {
-                Some(held) if !lost.contains(&partition) => held.settle(),
+                Some(held) if !lost.contains(&partition) => held.settle(held.progress.version, &self.plan.definitions),
                 _ => self.release(partition),
             }
         }
@@ -390,16 +393,16 @@ impl Applier {
         Ok(lost)
     }
 
-    fn round(&self, partition: usize, held: &Held) -> (usize, Vec<TimelineChange>, Applied) {
+    fn round(&self, partition: usize, held: &Held) -> (usize, Vec<TimelineChange>, Applied, Kept) {
         let mut changes = Vec::new();
         let mut windows = Vec::new();
         for (entity, key) in &held.changed {
-            let hash = floodmark_features::key::hash_key(key);
+            let hash = hash_key(key);
             let Some(state) = held.shard.entity(*entity, hash, key) else { continue };
             for view in self.views_on(*entity) {
                 let (place, layout) = &self.views[view];
                 let wanted = match held.stored {
-                    Some(stored) if !held.ahead.contains(&key_of(view, key)) => Wanted::Changed(stored),
+                    Some(stored) if !held.whole.contains(&key_of(view, key)) => Wanted::Changed(stored),
                     _ => Wanted::Whole,
                 };
                 changes.extend(change_of(view, key, &state.timelines[*place], layout, wanted));
@@ -415,11 +418,12 @@ impl Applier {
             counts: held.shard.counts.clone(),
             marks: held.marks.clone(),
         };
-        (partition, changes, Applied { state: snapshot(&state), windows })
+        let kept = Kept { oldest: held.oldest.clone(), folded_version: held.folded_version.clone() };
+        (partition, changes, Applied { state: snapshot(&state), windows }, kept)
     }
 
-    /// Retention takes nothing from an online store that a feature log is applied to.
-    fn kept(&self) -> Kept {
+    /// Where nothing was written yet.
+    fn all_kept(&self) -> Kept {
         let sources = self.plan.definitions.sources.len();
         Kept { oldest: vec![Time::NONE; sources], folded_version: vec![0; sources] }
     }
@@ -464,11 +468,36 @@ impl Held {
         }
     }
 
-    /// Redis has all of it.
-    fn settle(&mut self) {
-        self.stored = Some(self.progress.version);
+    /// Redis has all of it, as a version.
+    fn settle(&mut self, version: u64, definitions: &Definitions) {
+        self.stored = Some(version);
         self.changed.clear();
-        self.ahead.clear();
+        self.whole.clear();
+        for (at, source) in definitions.sources.iter().enumerate() {
+            let progress = &self.progress.sources[at];
+            self.oldest[at] = self.oldest[at].max(oldest(source, progress, progress.watermark()).unwrap_or(Time::NONE));
+        }
+    }
+
+    /// Forgets what lies before the retention of its source, of what is to be written anyway: entities that do not come again keep what
+    /// they have. No event of this round goes, so whoever does the round again comes to the same.
+    fn trim(&mut self, definitions: &Definitions, views: &[(usize, Layout)]) {
+        for (at, view) in definitions.views.iter().enumerate() {
+            let oldest = self.oldest[view.source];
+            let Some(stored) = self.stored.filter(|_| oldest > Time::NONE) else { continue };
+            let (need, (place, layout)) = (Need::of(view), &views[at]);
+            for (_, key) in self.changed.iter().filter(|(entity, _)| *entity == view.entity) {
+                let trim = |state: &mut EntityState| {
+                    let timeline = &mut state.timelines[*place];
+                    let folded = |timeline: &Timeline| timeline.folded().map_or(0, |folded| folded.summary.newest_version);
+                    need.trim(timeline, oldest, stored, view, layout).then(|| folded(timeline))
+                };
+                if let Some(Some(folded)) = self.shard.update(view.entity, hash_key(key), key, trim) {
+                    self.folded_version[view.source] = self.folded_version[view.source].max(folded);
+                    self.whole.insert(key_of(at, key));
+                }
+            }
+        }
     }
 }
 

@@ -146,9 +146,9 @@ pub(super) fn timeline_until(version: u64, fields: &[(&[u8], &[u8])], layout: &L
         let mut block = Block::default();
         let rows = chunk.rows(layout);
         rows.iter().filter(|row| row.version() <= version).for_each(|row| block.insert(block.len(), &row));
-        Chunk::of_block(chunk.id, block, layout)
+        (!block.is_empty()).then(|| Chunk::of_block(chunk.id, block, layout))
     };
-    let chunks = timeline.chunks().iter().map(known).collect();
+    let chunks = timeline.chunks().iter().filter_map(known).collect();
     Ok((Timeline::of_chunks(chunks, timeline.folded().cloned(), layout), true))
 }
 

@@ -44,7 +44,7 @@ pub(super) const TAKE_OVER: Script = Script {
 local found = redis.call('HMGET', KEYS[1], 'epoch', 'version', 'state', 'kept')
 local epoch = string.format('%020.0f', tonumber(found[1] or '0') + 1)
 redis.call('HSET', KEYS[1], 'epoch', epoch)
-return {epoch, found[2] or '', found[3] or '', found[4] and '1' or ''}",
+return {epoch, found[2] or '', found[3] or '', found[4] or ''}",
 };
 
 /// Writes hashes of a partition. Keys: its progress, then the hashes. Arguments: epoch; the version that is built upon; the version

@@ -2,6 +2,7 @@
 //!
 //! A mirror has all partitions under one epoch, whoever applies a feature log has some, each under its own.
 
+use std::hash::{BuildHasher, RandomState};
 use std::time::Duration;
 
 use ::redis::{Cmd, Value};
@@ -16,6 +17,9 @@ use super::meta;
 use super::scripts::{CLAIM, TAKE_OVER, WRITE};
 use crate::Store;
 use crate::changes::TimelineChange;
+
+/// So many of an epoch's bits are chance; the others leave room for eight thousand million claims in a float.
+const CHANCE_BITS: u32 = 20;
 
 /// The right to write, of one process at a time.
 pub(super) struct Writer {
@@ -69,8 +73,8 @@ pub(super) struct Taken {
     pub(super) version: Option<u64>,
     /// Empty if no round has come to its end.
     pub(super) state: Vec<u8>,
-    /// Something was written, if only a part of a round.
-    pub(super) begun: bool,
+    /// What retention has left; empty unless something was written, if only a part of a round.
+    pub(super) kept: Vec<u8>,
 }
 
 /// What became of it.
@@ -116,10 +120,10 @@ impl Writer {
     /// Takes over one partition from whoever has it.
     pub(super) fn take_over(&mut self, partition: usize) -> Result<Taken, OnlineError> {
         let answer = self.ask(Place::Partition(partition), &TAKE_OVER.on(&[&progress_key(&self.name, partition)]))?;
-        let [epoch, version, state, begun] = items(&answer)[..] else {
+        let [epoch, version, state, kept] = items(&answer)[..] else {
             return Err(self.unavailable("a script did not answer as it should".to_owned()));
         };
-        Ok(Taken { epoch: number(epoch).unwrap_or(0), version: number(version), state: state.to_vec(), begun: !begun.is_empty() })
+        Ok(Taken { epoch: number(epoch).unwrap_or(0), version: number(version), state: state.to_vec(), kept: kept.to_vec() })
     }
 
     /// Hashes of some partitions as fields and values, in the order in which they are asked for, and what they stand for.
@@ -153,7 +157,7 @@ impl Writer {
         let newest = self.epochs(partitions)?.into_iter().max().unwrap_or(0);
         // A claim that is made again after a failure keeps its epoch, so that it does not take over from whoever came later.
         match self.epoch {
-            0 => self.epoch = newest + 1,
+            0 => self.epoch = epoch_after(newest, RandomState::new().hash_one(std::process::id())),
             ours if newest > ours => return Err(OnlineError::Fenced { ours, newest }),
             _ => {}
         }
@@ -267,4 +271,24 @@ pub(super) fn part(place: Place, commands: &[Cmd]) -> Part {
     let mut packed = Vec::new();
     commands.iter().for_each(|command| packed.extend(command.get_packed_command()));
     Part { place, commands: packed, answers: commands.len() }
+}
+
+/// Two that claim at the same moment have seen the same epoch: chance makes theirs different, and the greater one has it.
+fn epoch_after(newest: u64, chance: u64) -> u64 {
+    ((newest >> CHANCE_BITS) + 1) << CHANCE_BITS | chance & ((1 << CHANCE_BITS) - 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn epochs_grow_and_those_of_one_moment_differ() {
+        let first = epoch_after(0, u64::MAX);
+        for (newest, chance) in [(0, 0), (first, 0), (first, 7), (first, u64::MAX), (u64::from(u32::MAX), 1)] {
+            assert!(epoch_after(newest, chance) > newest, "{newest} {chance}");
+        }
+        assert_ne!(epoch_after(first, 3), epoch_after(first, 4));
+        assert!(epoch_after(first, 0) < 1 << 53, "exact as a float, which is what a script has");
+    }
 }
