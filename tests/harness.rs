@@ -5,3 +5,4 @@ pub(crate) mod kafka;
 pub(crate) mod oracle;
 pub(crate) mod real;
 pub(crate) mod redis;
+pub(crate) mod registry;

@@ -16,7 +16,7 @@ use crate::harness::real::{printed, text};
 use crate::push::{Running, start_defined};
 
 /// A server that reads a topic of payments.
-struct Reading {
+pub(crate) struct Reading {
     running: Running,
 }
 
@@ -25,7 +25,7 @@ impl Reading {
         Reading::start_with(home, store, &[&format!("payments=kafka://{}/{topic}", kafka.bootstrap)])
     }
 
-    fn start_with(home: &Path, store: &str, more: &[&str]) -> Reading {
+    pub(crate) fn start_with(home: &Path, store: &str, more: &[&str]) -> Reading {
         let arguments = [&["--http", "127.0.0.1:0"], more].concat();
         Reading { running: start_defined(&home.join("definitions.yaml"), &home.join(store), &arguments) }
     }
@@ -44,19 +44,19 @@ impl Reading {
         self.metrics().get(name).copied().unwrap_or(-1.0)
     }
 
-    fn read(&self) -> u64 {
+    pub(crate) fn read(&self) -> u64 {
         self.metric("floodmark_events_read_total{source=\"payments\"}") as u64
     }
 
     /// Ends it in order, and tells what its store holds.
-    fn end(self, home: &Path, store: &str) -> State {
+    pub(crate) fn end(self, home: &Path, store: &str) -> State {
         self.running.terminate();
         assert!(self.running.ended(), "it ends in order");
         state(&home.join(store))
     }
 }
 
-fn home() -> tempfile::TempDir {
+pub(crate) fn home() -> tempfile::TempDir {
     let home = tempfile::tempdir().expect("a directory");
     std::fs::write(home.path().join("definitions.yaml"), DEFINITIONS).expect("definitions");
     home
@@ -67,7 +67,7 @@ fn records<'a>(lines: &'a [&'a str], partition: impl Fn(usize) -> i32 + 'a) -> i
 }
 
 /// Of the store itself: a resumed count starts at what was restored, so it is read from the store when nobody has it.
-fn all_read(reading: &Reading, expected: u64) {
+pub(crate) fn all_read(reading: &Reading, expected: u64) {
     until(&format!("{expected} records"), || reading.read() >= expected);
 }
 

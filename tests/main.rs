@@ -20,6 +20,7 @@ mod online;
 mod pipeline;
 mod push;
 mod real_transactions;
+mod schema_registry;
 mod score;
 mod stream_scores;
 mod swaps;
