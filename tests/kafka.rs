@@ -4,11 +4,16 @@ use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::path::Path;
+use std::process::Command;
 use std::time::Duration;
 
+use floodmark_features::value::Value;
 use floodmark_proto::v1;
 use floodmark_proto::v1::push_service_client::PushServiceClient;
 use floodmark_proto::v1::value::Kind;
+use rdkafka::config::ClientConfig;
+use rdkafka::message::{Header, OwnedHeaders};
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 
 use crate::crash::{Chance, DEFINITIONS, EVENTS, State, assert_same, state, write_payments};
 use crate::harness::kafka::{Kafka, Record, until};
@@ -202,6 +207,53 @@ fn a_bad_record_is_rejected_where_it_stands_and_moves_nothing() {
     assert_eq!((state.tally.read, state.tally.accepted, state.tally.rejected), (all, 2, 8));
     // A minute and a tick behind the newest good one.
     assert_eq!(state.watermark.micros(), (now - 500) * 1000 - 60_000_000 - 1);
+}
+
+#[test]
+fn what_stands_beside_a_value_is_a_column_where_the_value_says_nothing_of_it() {
+    let Some(kafka) = Kafka::shared() else { return };
+    kafka.make_topic("beside", 1);
+    let producer: BaseProducer = ClientConfig::new().set("bootstrap.servers", &kafka.bootstrap).create().expect("a producer");
+    let at = 1_700_000_000_000_000_i64;
+    // Each with its key and its headers `shop`.
+    let records: [(&str, Option<&[u8]>, &[&[u8]]); 6] = [
+        ("", Some(b"1"), &[b"s0", b"s1"]),
+        (",\"card\":1,\"shop\":\"s1\"", Some(b"2"), &[b"s2"]),
+        ("", Some(b"one"), &[b"s1"]),
+        ("", None, &[b"s1"]),
+        ("", Some(b"1"), &[&[0xff]]),
+        ("", Some(b"1"), &[b"s1"]),
+    ];
+    for (id, (more, key, shops)) in records.iter().enumerate() {
+        let value = format!("{{\"id\":{id},\"at\":{at},\"amount\":0.5{more}}}");
+        let header = |headers: OwnedHeaders, shop: &&[u8]| headers.insert(Header { key: "shop", value: Some(*shop) });
+        let headers = shops.iter().fold(OwnedHeaders::new(), header);
+        let record = BaseRecord::<[u8], str>::to("beside").payload(&value).headers(headers);
+        producer.send(if let Some(key) = key { record.key(key) } else { record }).map_err(|(error, _)| error).expect("taken");
+    }
+    producer.flush(Duration::from_secs(30)).expect("produced");
+    let home = home();
+    let url = |options: &str| format!("payments=kafka://{}/beside?{options}", kafka.bootstrap);
+    let reading = Reading::start_with(home.path(), "state", &[&url("key=card&header=shop:shop")]);
+    all_read(&reading, 6);
+    let state = reading.end(home.path(), "state");
+    let mut found: Vec<_> = state.rejected.iter().map(|reject| (reject.position.offset, reject.code.as_str())).collect();
+    found.sort_unstable();
+    assert_eq!(found, [(2, "wrong_type"), (3, "null_key"), (4, "invalid_utf8")]);
+    // Card 1 has three payments of a half each: the value is asked first, then what stands beside it.
+    let of_card = &state.answers[3].cells;
+    assert_eq!((&of_card[1].value, &of_card[3].value), (&Value::Int(3), &Value::Float(1.5)), "{of_card:?}");
+    let refused = Command::new(env!("CARGO_BIN_EXE_floodmark"))
+        .args(["up", "--listen", "127.0.0.1:0", "--definitions"])
+        .arg(home.path().join("definitions.yaml"))
+        .arg("--store")
+        .arg(home.path().join("other"))
+        .arg(url("key=kard"))
+        .output()
+        .expect("the command");
+    assert!(!refused.status.success());
+    let said = String::from_utf8_lossy(&refused.stderr);
+    assert!(said.contains("column=kard"), "{said}");
 }
 
 #[test]

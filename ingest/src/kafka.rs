@@ -16,4 +16,4 @@ pub mod status;
 mod topic;
 mod transactions;
 
-pub use topic::{Format, Lost, Schema, Topic, TopicError, read_properties};
+pub use topic::{Beside, Format, Lost, Schema, Topic, TopicError, read_properties};

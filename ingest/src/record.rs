@@ -65,6 +65,14 @@ pub enum FormatError {
         /// What would do.
         known: String,
     },
+    /// One of the columns that are there is to be named.
+    #[error("source has no such column for what stands beside a record's value. source={source_name} column={column}")]
+    NoColumn {
+        /// The source.
+        source_name: String,
+        /// What was asked for.
+        column: String,
+    },
     /// The URL is to be corrected.
     #[error("URL is not that of a schema registry: write http:// or https://, a host and the path of its API. url={url}")]
     Url {

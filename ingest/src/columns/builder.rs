@@ -11,7 +11,7 @@ use floodmark_features::value::{Type, ValueRef};
 
 use super::Layout;
 use super::json_row;
-use crate::field::Raw;
+use crate::field::{Raw, typed_text};
 use crate::offsets::Offsets;
 use crate::payload::payload_of_values;
 use crate::reject::{Reject, RejectReason};
@@ -28,6 +28,8 @@ pub struct RowBuilder {
     rejects: Vec<Reject>,
     /// Bytes of text taken, accepted or not.
     bytes: usize,
+    /// Of the next row, columns that are taken from here where it says nothing of them.
+    beside: Vec<(usize, Option<String>)>,
 }
 
 impl RowBuilder {
@@ -35,7 +37,7 @@ impl RowBuilder {
     pub fn new(source: &Source, required: &[usize]) -> RowBuilder {
         let layout = Layout::new(source, required);
         let columns = layout.columns.iter().map(|column| ColumnBuilder::new(column.kind)).collect();
-        RowBuilder { layout, columns, offsets: Offsets::default(), rejects: Vec::new(), bytes: 0 }
+        RowBuilder { layout, columns, offsets: Offsets::default(), rejects: Vec::new(), bytes: 0, beside: Vec::new() }
     }
 
     /// Takes a row of values in the order of the schema; an integer will do for a float. `false` if it was rejected.
@@ -94,6 +96,11 @@ impl RowBuilder {
         self.settle(offset, taken, |_| payload())
     }
 
+    /// Columns of the next record, by position, that are this text where the record itself says nothing of them.
+    pub(crate) fn set_beside(&mut self, columns: Vec<(usize, Option<String>)>) {
+        self.beside = columns;
+    }
+
     /// Puts a record that is not a row at all among the rejects.
     pub fn reject(&mut self, reject: Reject) {
         self.bytes += reject.payload.len();
@@ -139,7 +146,11 @@ impl RowBuilder {
     ) -> Result<(), RejectReason> {
         let mut row = Vec::with_capacity(self.columns.len());
         for (position, column) in self.layout.columns.iter().enumerate() {
-            row.push(self.layout.checked(position, read(position, column)?)?);
+            let value = match (read(position, column)?, self.beside.iter().find(|(beside, _)| *beside == position)) {
+                (ValueRef::Null, Some((_, Some(text)))) => typed_text(text, column)?,
+                (value, _) => value,
+            };
+            row.push(self.layout.checked(position, value)?);
         }
         for (builder, value) in self.columns.iter_mut().zip(row) {
             if let ValueRef::Str(text) = value {

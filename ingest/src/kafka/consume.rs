@@ -19,7 +19,7 @@ use xxhash_rust::xxh3::xxh3_64;
 use super::client::{Told, consumer};
 use super::intake::{Intake, RETRY};
 use super::status::Status;
-use super::topic::{Lost, Topic};
+use super::topic::{Beside, Lost, Topic};
 use crate::record::{Decoder, FormatError};
 use crate::router::Router;
 use crate::writer::{Feed, Gone};
@@ -98,9 +98,11 @@ pub fn spawn(topic: Topic, feed: Feed) -> Result<(Arc<Status>, JoinHandle<Result
     let client = consumer(&topic).create_with_context(Told(status.clone())).map_err(ConsumeError::Client)?;
     let decoder = topic.format.decoder()?;
     let (store, source) = (feed.store(), feed.source());
+    let beside = topic.beside_of(&store.definitions().sources[source])?;
     let required = Router::new(store.plan().clone(), source, store.partitions(), store.progress(source)).required();
     let progress = store.progress(source);
-    let reader = Reader { topic, stopping: feed.stopping(), feed, status: status.clone(), decoder, required, partitions: BTreeMap::new() };
+    let reader =
+        Reader { topic, stopping: feed.stopping(), feed, status: status.clone(), decoder, required, beside, partitions: BTreeMap::new() };
     Ok((status, std::thread::spawn(move || reader.run(&client, &progress))))
 }
 
@@ -112,6 +114,7 @@ struct Reader {
     status: Arc<Status>,
     decoder: Decoder,
     required: Vec<usize>,
+    beside: Arc<[(Beside, usize)]>,
     partitions: BTreeMap<i32, Intake>,
 }
 
@@ -328,7 +331,7 @@ impl Reader {
     }
 
     fn partition(&self, number: i32, next: u64) -> Intake {
-        Intake::new(self.topic.partition(number), next, self.definition(), &self.required)
+        Intake::new(self.topic.partition(number), next, self.definition(), &self.required, self.beside.clone())
     }
 
     /// The number of a partition of this topic, by its name.

@@ -1,13 +1,15 @@
 //! The records of one partition on their way to becoming a batch, and whether there are more (T8).
 
+use std::str::Utf8Error;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use floodmark_features::definition;
 use floodmark_features::time::Time;
-use rdkafka::message::{BorrowedMessage, Message};
+use rdkafka::message::{BorrowedMessage, Headers, Message};
 
 use super::status::Status;
-use super::topic::Topic;
+use super::topic::{Beside, Topic};
 use crate::columns::RowBuilder;
 use crate::payload::lossy;
 use crate::record::Decoder;
@@ -30,6 +32,7 @@ pub(super) struct Intake {
     rows: RowBuilder,
     appended: Vec<Time>,
     bytes: usize,
+    beside: Arc<[(Beside, usize)]>,
 }
 
 /// How long a partition has been at its end (T8).
@@ -43,9 +46,9 @@ pub(super) enum End {
 }
 
 impl Intake {
-    /// Goes on at an offset. `required` are the columns that must not be null.
-    pub(super) fn new(name: String, next: u64, source: &definition::Source, required: &[usize]) -> Intake {
-        Intake { name, next, end: End::Ahead, rows: RowBuilder::new(source, required), appended: Vec::new(), bytes: 0 }
+    /// Goes on at an offset. `required` are the columns that must not be null, `beside` those that may stand beside a value.
+    pub(super) fn new(name: String, next: u64, source: &definition::Source, required: &[usize], beside: Arc<[(Beside, usize)]>) -> Intake {
+        Intake { name, next, end: End::Ahead, rows: RowBuilder::new(source, required), appended: Vec::new(), bytes: 0, beside }
     }
 
     /// Decodes a record. False if it was left, because it is time to stop.
@@ -63,6 +66,9 @@ impl Intake {
             None => self.rows.reject(Reject::new(offset, RejectReason::Tombstone, lossy(message.key().unwrap_or_default()))),
             Some(value) if value.len() > topic.max_record_bytes => {
                 self.rows.reject(Reject::new(offset, RejectReason::TooLong { limit: topic.max_record_bytes }, lossy(value)));
+            }
+            Some(value) if self.take_beside(message).is_err() => {
+                self.rows.reject(Reject::new(offset, RejectReason::InvalidUtf8, lossy(value)));
             }
             // A registry that does not answer is waited for, as a broker is. When told to stop, the record is left for the next start.
             Some(value) => {
@@ -86,6 +92,23 @@ impl Intake {
         true
     }
 
+    /// Takes the columns that stand beside the value of a record, which is taken next.
+    fn take_beside(&mut self, message: &BorrowedMessage<'_>) -> Result<(), Utf8Error> {
+        if self.beside.is_empty() {
+            return Ok(());
+        }
+        let text = |(place, column): &(Beside, usize)| {
+            let bytes = match place {
+                Beside::Key => message.key(),
+                Beside::Header(name) => last_header(message, name),
+            };
+            Ok((*column, bytes.map(std::str::from_utf8).transpose()?.map(str::to_owned)))
+        };
+        let columns = self.beside.iter().map(text).collect::<Result<Vec<_>, _>>()?;
+        self.rows.set_beside(columns);
+        Ok(())
+    }
+
     /// Whether nothing more should be taken before [`Intake::finish`].
     pub(super) fn is_full(&self) -> bool {
         self.rows.is_full() || self.bytes >= MOST_BYTES
@@ -101,6 +124,11 @@ impl Intake {
         batch.appended = std::mem::take(&mut self.appended);
         Some(batch)
     }
+}
+
+fn last_header<'a>(message: &'a BorrowedMessage<'_>, name: &str) -> Option<&'a [u8]> {
+    let headers = message.headers()?;
+    (0..headers.count()).rev().map(|at| headers.get(at)).find(|header| header.key == name)?.value
 }
 
 impl End {

@@ -2,6 +2,9 @@
 
 use std::path::Path;
 use std::str::FromStr;
+use std::sync::Arc;
+
+use floodmark_features::definition::Source;
 
 use crate::record::{Decoder, FormatError};
 
@@ -21,8 +24,19 @@ pub struct Topic {
     pub max_record_bytes: usize,
     /// How its records are read.
     pub format: Format,
+    /// What stands beside a record's value, and the column that it is for where the value says nothing of it.
+    pub beside: Vec<(Beside, String)>,
     /// Properties of the client, by librdkafka's names: TLS, SASL, buffers.
     pub properties: Vec<(String, String)>,
+}
+
+/// Where a field stands that is not in a record's value. Its bytes are text.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Beside {
+    /// The record's key.
+    Key,
+    /// The last of its headers with that name.
+    Header(String),
 }
 
 /// How the records of a topic are read.
@@ -88,7 +102,7 @@ pub enum TopicError {
     Form(String),
     /// No such option, or not a value of it.
     #[error(
-        "not an option of a topic. expected=lost=stop|skip, max_record_bytes=N, format=json|avro|protobuf, schema=FILE, registry=URL, message=NAME found={0}"
+        "not an option of a topic. expected=lost=stop|skip, max_record_bytes=N, format=json|avro|protobuf, schema=FILE, registry=URL, message=NAME, key=COLUMN, header=NAME:COLUMN found={0}"
     )]
     Option(String),
     /// The options say too little or too much of the format.
@@ -123,6 +137,15 @@ impl Topic {
         text.starts_with(Topic::SCHEME)
     }
 
+    /// What stands beside values, with the positions of its columns in a source.
+    pub(super) fn beside_of(&self, source: &Source) -> Result<Arc<[(Beside, usize)]>, FormatError> {
+        let position = |(place, column): &(Beside, String)| {
+            let none = || FormatError::NoColumn { source_name: source.name.clone(), column: column.clone() };
+            Ok((place.clone(), source.schema.position(column).ok_or_else(none)?))
+        };
+        self.beside.iter().map(position).collect()
+    }
+
     /// The name of a partition, as positions and metrics show it.
     pub fn partition(&self, number: i32) -> String {
         format!("{}-{number}", self.name)
@@ -140,8 +163,8 @@ impl FromStr for Topic {
             return Err(form());
         }
         let (brokers, name) = (brokers.to_owned(), name.to_owned());
-        let (format, properties) = (Format::Json, Vec::new());
-        let mut topic = Topic { brokers, name, lost: Lost::Stop, max_record_bytes: MAX_RECORD_BYTES, format, properties };
+        let (format, beside, properties) = (Format::Json, Vec::new(), Vec::new());
+        let mut topic = Topic { brokers, name, lost: Lost::Stop, max_record_bytes: MAX_RECORD_BYTES, format, beside, properties };
         let (mut named, mut schema, mut message) = ("json", None, None);
         for option in options.split('&').filter(|option| !option.is_empty()) {
             let wrong = || TopicError::Option(option.to_owned());
@@ -153,6 +176,11 @@ impl FromStr for Topic {
                 ("schema", file) => schema = Some(Schema::File(file.to_owned())),
                 ("registry", url) => schema = Some(Schema::Registry(url.to_owned())),
                 ("message", name) => message = Some(name.to_owned()),
+                ("key", column) => topic.beside.push((Beside::Key, column.to_owned())),
+                ("header", named) => {
+                    let (name, column) = named.rsplit_once(':').ok_or_else(wrong)?;
+                    topic.beside.push((Beside::Header(name.to_owned()), column.to_owned()));
+                }
                 _ => return Err(wrong()),
             }
         }
@@ -184,6 +212,9 @@ mod tests {
         assert_eq!((topic.brokers.as_str(), topic.name.as_str()), ("a:9092,b:9092", "payments.v1"));
         assert_eq!((topic.lost, topic.max_record_bytes), (Lost::Skip, 1000));
         assert_eq!(topic.partition(3), "payments.v1-3");
+        let topic: Topic = "kafka://a:9092/t?key=card&header=x:tenant:shop".parse().expect("a topic");
+        let beside = [(Beside::Key, "card".to_owned()), (Beside::Header("x:tenant".to_owned()), "shop".to_owned())];
+        assert_eq!(topic.beside, beside);
     }
 
     #[test]
@@ -191,7 +222,7 @@ mod tests {
         for text in ["kafka://a:9092", "kafka:///t", "kafka://a:9092/", "kafka://a:9092/t/u", "http://a/t"] {
             assert_eq!(text.parse::<Topic>(), Err(TopicError::Form(text.to_owned())), "{text}");
         }
-        for option in ["lost=maybe", "lost", "max_record_bytes=many", "from=end"] {
+        for option in ["lost=maybe", "lost", "max_record_bytes=many", "from=end", "header=tenant"] {
             assert_eq!(format!("kafka://a:9092/t?{option}").parse::<Topic>(), Err(TopicError::Option(option.to_owned())));
         }
     }

@@ -26,7 +26,7 @@ use crate::kafka::consume::tells_of_loss;
 use crate::kafka::group::{Change, Group, Place, Position};
 use crate::kafka::intake::Intake;
 use crate::kafka::outbox::Encoder;
-use crate::kafka::topic::{Lost, Topic};
+use crate::kafka::topic::{Beside, Lost, Topic};
 use crate::kafka::transactions::{Broken, Transactions};
 use crate::record::Decoder;
 use crate::router::Router;
@@ -58,6 +58,7 @@ pub struct Route {
     slot: Slot,
     decoder: Decoder,
     required: Vec<usize>,
+    beside: Arc<[(Beside, usize)]>,
     owned: BTreeMap<i32, Owned>,
     /// How many partitions the topic has.
     partitions: usize,
@@ -97,12 +98,25 @@ impl Route {
     pub fn new(pipeline: Pipeline, plan: Arc<EnginePlan>, input: RouteInput, encode: Encoder) -> Result<Route, PipelineError> {
         let definitions = plan.definitions.fingerprint();
         let source = &plan.definitions.sources[input.source];
-        let decoder = input.topic.format.decoder()?;
+        let (decoder, beside) = (input.topic.format.decoder()?, input.topic.beside_of(source)?);
         let required = Router::new(plan.clone(), input.source, 1, SourceProgress::new(source.max_out_of_orderness)).required();
         let slot = Slot::new(&pipeline, "route", Some(&source.name));
         let (done, owned) = (Arc::new(Done::default()), BTreeMap::new());
-        let mut route =
-            Route { pipeline, plan, definitions, input, encode, done, slot, decoder, required, owned, partitions: 0, log_partitions: 0 };
+        let mut route = Route {
+            pipeline,
+            plan,
+            definitions,
+            input,
+            encode,
+            done,
+            slot,
+            decoder,
+            required,
+            beside,
+            owned,
+            partitions: 0,
+            log_partitions: 0,
+        };
         // What all its clients are told is the pipeline's.
         route.input.topic.properties = route.pipeline.prefix.properties.clone();
         Ok(route)
@@ -226,7 +240,7 @@ impl Route {
         let unsettled = note.filter(|note| !note.idle).map(|_| Instant::now());
         progress.partition_mut(at).next_offset = from;
         let router = Router::new(self.plan.clone(), self.input.source, self.log_partitions, progress).alone(position.partition as u64);
-        let intake = Intake::new(name, from.max(oldest), self.source(), &self.required);
+        let intake = Intake::new(name, from.max(oldest), self.source(), &self.required, self.beside.clone());
         Ok(Owned { intake, router, from, idle_since: None, unsettled })
     }
 
