@@ -26,6 +26,8 @@ use crate::writer::{Feed, Gone};
 
 /// Once a record has come, others are waited for so long before they are handed over together: a commit is an fsync.
 const LINGER: Duration = Duration::from_millis(5);
+/// While records come without a pause, so long: who is behind needs large batches.
+const LONGEST: Duration = Duration::from_millis(40);
 /// How long to wait for a record before looking whether anything else is to be done.
 const POLL: Duration = Duration::from_millis(50);
 /// How long a broker may take for a question.
@@ -188,15 +190,16 @@ impl Reader {
 
     /// Takes records until there are enough, or none has come for a while; true if positions are to be looked at afresh.
     fn gather(&mut self, client: &BaseConsumer<Told>) -> Result<bool, ConsumeError> {
-        let mut until: Option<Instant> = None;
+        let mut since: Option<Instant> = None;
         loop {
-            let wait = until.map_or(POLL, |until| until.saturating_duration_since(Instant::now()));
+            let wait = since.map_or(POLL, |since| LINGER.saturating_sub(since.elapsed()));
             match client.poll(wait) {
                 Some(Ok(message)) => {
-                    until.get_or_insert_with(|| Instant::now() + LINGER);
-                    if self.take(&message) {
+                    let since = *since.get_or_insert_with(Instant::now);
+                    if self.take(&message) || since.elapsed() >= LONGEST {
                         return Ok(false);
                     }
+                    continue;
                 }
                 Some(Err(KafkaError::PartitionEOF(number))) => {
                     if let Some(partition) = self.partitions.get_mut(&number) {
@@ -211,7 +214,7 @@ impl Reader {
                 Some(Err(error)) => self.status.trouble(&error.to_string()),
                 None => {}
             }
-            if until.is_none_or(|until| Instant::now() >= until) {
+            if since.is_none_or(|since| since.elapsed() >= LINGER) {
                 return Ok(false);
             }
         }
