@@ -518,6 +518,12 @@ impl Summary {
         self.add(&Summary::of_row(row));
     }
 
+    /// Adds a row wherever it belongs, as long as it does not divide the widest gap.
+    fn insert(&mut self, row: &Row<'_>) {
+        self.widest_gap = self.widest_gap.max(self.first.since(row.time()));
+        self.append(row);
+    }
+
     /// Adds what follows.
     fn add(&mut self, next: &Summary) {
         self.widest_gap = self.widest_gap.max(next.widest_gap).max(next.first.since(self.last));

@@ -6,7 +6,7 @@ use super::{CHUNK_ROWS, Grown, Node, Range, Summary};
 use crate::aggregate::Partial;
 use crate::definition::Slot;
 use crate::row::{Block, Layout, Row, Rows};
-use crate::time::Time;
+use crate::time::{Span, Time};
 
 /// Some rows of a timeline that are stored together.
 #[derive(Debug)]
@@ -89,14 +89,22 @@ impl Chunk {
     }
 
     pub(super) fn put(&mut self, at: usize, row: &Row<'_>) {
+        let splits_widest = self.gap_before(at, row.layout).is_some_and(|gap| gap > Span::ZERO && gap == self.summary.widest_gap);
         self.block.insert(at, row);
         (self.dirty, self.changed) = (true, row.version());
         self.partials.take();
-        if at == self.summary.rows {
-            self.summary.append(row);
-        } else {
-            self.summary = Summary::of(self.block.rows(row.layout));
+        match splits_widest {
+            // What is the widest now is not known without looking.
+            true => self.summary = Summary::of(self.block.rows(row.layout)),
+            false => self.summary.insert(row),
         }
+        debug_assert_eq!(self.summary, Summary::of(self.block.rows(row.layout)));
+    }
+
+    /// How long there was nothing before a row that is not the first.
+    fn gap_before(&self, at: usize, layout: &Layout) -> Option<Span> {
+        let rows = self.block.rows(layout);
+        (0 < at && at < rows.len()).then(|| rows.row(at).time().since(rows.row(at - 1).time()))
     }
 
     pub(super) fn split_off(&mut self, at: usize, layout: &Layout, next_chunk: &mut u32) -> Chunk {
