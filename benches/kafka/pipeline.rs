@@ -48,7 +48,7 @@ impl Pipe {
             if read as u64 >= events {
                 return;
             }
-            std::thread::sleep(Duration::from_millis(20));
+            std::thread::sleep(Duration::from_millis(100));
         }
     }
 
