@@ -92,8 +92,8 @@ fn play(kafka: &Kafka, proxy: &Proxy, seed: u64, round: u64) -> bool {
     let definitions = Arc::new(Definitions::parse("definitions.yaml", DEFINITIONS).expect("definitions"));
     let mut world = World::new(kafka, &redis, &prefix, DEFINITIONS, "payments");
     let properties = world.home().join("clients.properties");
-    // A broker that is alone may fail in every other round, and then no transaction runs out.
-    let broker_may_fail = kafka.nodes() > 1 || round % 2 == 1;
+    // A broker that is alone may fail in every other round, with each shape of Redis, and then no transaction runs out.
+    let broker_may_fail = kafka.nodes() > 1 || (round + round / 6) % 2 == 1;
     let transactions = if broker_may_fail && kafka.nodes() == 1 { LONG_TRANSACTIONS } else { SHORT_TRANSACTIONS };
     std::fs::write(&properties, format!("{CLIENTS}{transactions}")).expect("a file");
     world.more = vec!["--kafka-config".to_owned(), properties.to_str().expect("text").to_owned()];
