@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use floodmark_features::lookup::Answer;
 use floodmark_features::value::Value;
+use prost::encoding::encode_varint;
 
 use crate::harness::kafka::{Kafka, Record};
 use crate::harness::registry::Registry;
@@ -26,13 +27,9 @@ fn framed(id: u32, value: &[u8]) -> Vec<u8> {
     [&[0][..], &id.to_be_bytes(), value].concat()
 }
 
-fn varint(mut number: u64) -> Vec<u8> {
+fn varint(number: u64) -> Vec<u8> {
     let mut bytes = Vec::new();
-    while number >= 0x80 {
-        bytes.push(number as u8 | 0x80);
-        number >>= 7;
-    }
-    bytes.push(number as u8);
+    encode_varint(number, &mut bytes);
     bytes
 }
 
