@@ -490,7 +490,12 @@ impl Held {
                 let trim = |state: &mut EntityState| {
                     let timeline = &mut state.timelines[*place];
                     let folded = |timeline: &Timeline| timeline.folded().map_or(0, |folded| folded.summary.newest_version);
-                    need.trim(timeline, oldest, stored, view, layout).then(|| folded(timeline))
+                    let trimmed = need.trim(timeline, oldest, stored, view, layout);
+                    trimmed.then(|| {
+                        // It is written whole: which of its chunks are gone need not be known.
+                        timeline.mark_clean();
+                        folded(timeline)
+                    })
                 };
                 if let Some(Some(folded)) = self.shard.update(view.entity, hash_key(key), key, trim) {
                     self.folded_version[view.source] = self.folded_version[view.source].max(folded);
