@@ -66,7 +66,7 @@ pub enum FormatError {
         known: String,
     },
     /// One of the columns that are there is to be named.
-    #[error("source has no such column for what stands beside a record's value. source={source_name} column={column}")]
+    #[error("source has no such column: name one of its schema in key=COLUMN or header=NAME:COLUMN. source={source_name} column={column}")]
     NoColumn {
         /// The source.
         source_name: String,

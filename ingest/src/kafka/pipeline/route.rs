@@ -253,7 +253,7 @@ impl Route {
                     let until = *until.get_or_insert_with(|| Instant::now() + self.pipeline.commit_interval);
                     (seen, wait) = (seen.wrapping_add(1), Duration::ZERO);
                     let Some(owned) = self.owned.get_mut(&message.partition()) else { continue };
-                    let done = self.done.clone();
+                    let done = &self.done;
                     let taken = owned.intake.take(&message, &self.input.topic, &mut self.decoder, &done.status, || done.is_stopping());
                     // The clock costs as much as a field of a record.
                     let is_time = || seen.is_multiple_of(64) && Instant::now() >= until;
