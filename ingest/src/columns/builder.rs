@@ -8,6 +8,7 @@ use arrow::array::{
 use floodmark_features::definition::Source;
 use floodmark_features::schema::Column;
 use floodmark_features::value::{Type, ValueRef};
+use smallvec::SmallVec;
 
 use super::Layout;
 use super::json_row;
@@ -72,15 +73,15 @@ impl RowBuilder {
 
     /// Takes a record of that many bytes that `parse` makes one field for each column of; the payload is made only if it has to be
     /// rejected.
-    pub(crate) fn push_raws<'a>(
+    pub(crate) fn push_raws<'a, R: AsRef<[Raw<'a>]>>(
         &mut self,
         offset: u64,
         bytes: usize,
-        parse: impl FnOnce(&[Column]) -> Result<Vec<Raw<'a>>, RejectReason>,
+        parse: impl FnOnce(&[Column]) -> Result<R, RejectReason>,
         payload: impl FnOnce() -> String,
     ) -> bool {
         let parsed = parse(&self.layout.columns);
-        let taken = parsed.and_then(|raws| self.take(offset, |position, column| raws[position].typed(column)));
+        let taken = parsed.and_then(|raws| self.take(offset, |position, column| raws.as_ref()[position].typed(column)));
         self.bytes += bytes;
         self.settle(offset, taken, |_| payload())
     }
@@ -144,7 +145,7 @@ impl RowBuilder {
         offset: u64,
         mut read: impl FnMut(usize, &Column) -> Result<ValueRef<'a>, RejectReason>,
     ) -> Result<(), RejectReason> {
-        let mut row = Vec::with_capacity(self.columns.len());
+        let mut row: SmallVec<[ValueRef<'_>; json_row::FIELDS]> = SmallVec::new();
         for (position, column) in self.layout.columns.iter().enumerate() {
             let value = match (read(position, column)?, self.beside.iter().find(|(beside, _)| *beside == position)) {
                 (ValueRef::Null, Some((_, Some(text)))) => typed_text(text, column)?,

@@ -1,8 +1,9 @@
 //! A consumer group's member: which partitions are ours, and how far each was committed.
 //!
 //! Partitions move one by one (cooperative rebalancing): what we keep is read on while others move. A partition that is given is read
-//! from wherever its owner says, not from where the client thinks; one that is taken is gone at once, which is why nobody polls with a
-//! transaction open.
+//! from wherever its owner says, not from where the client thinks; one that is taken is gone at once. A transaction that is open then is in
+//! the name of the membership that it was begun under: it still counts until the group has moved on, and its positions are waited for by
+//! whoever asks for them; after that it is refused.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -52,7 +53,7 @@ pub(super) struct Group {
     client: BaseConsumer<Member>,
     /// Who we are, as of the last change that was served: an older membership is refused, and a newer one not used before its
     /// partitions are known.
-    member: Option<ConsumerGroupMetadata>,
+    member: Option<Arc<ConsumerGroupMetadata>>,
     /// The same for the change that is being served.
     coming: Option<ConsumerGroupMetadata>,
     topics: Vec<String>,
@@ -116,8 +117,8 @@ impl Group {
     }
 
     /// Who we are, for a transaction. `None` before the first partitions are given.
-    pub(super) fn member(&self) -> Option<&ConsumerGroupMetadata> {
-        self.member.as_ref()
+    pub(super) fn member(&self) -> Option<Arc<ConsumerGroupMetadata>> {
+        self.member.clone()
     }
 
     /// How far partitions were committed, by whoever had them.
@@ -138,7 +139,7 @@ impl Group {
 
     /// Answers [`Change::Given`]: these are read from there.
     pub(super) fn assign(&mut self, at: &[(Place, u64)]) -> KafkaResult<()> {
-        self.member = self.coming.take();
+        self.member = self.coming.take().map(Arc::new);
         self.client.incremental_assign(&list_at(at)?)?;
         if self.member.is_none() {
             // Nobody knows who we are: begin anew.

@@ -39,7 +39,7 @@ const ANSWER: Duration = Duration::from_secs(10);
 const LAST_TRY: Duration = Duration::from_secs(10);
 
 /// Writes the key and the value of an output.
-pub type Encoder = Box<dyn Fn(&Output) -> (Vec<u8>, Vec<u8>) + Send>;
+pub type Encoder = Box<dyn Fn(&Output) -> (Vec<u8>, Vec<u8>) + Send + Sync>;
 
 /// Why nothing is sent any more.
 #[derive(Debug, thiserror::Error)]

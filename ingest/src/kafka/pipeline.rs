@@ -10,7 +10,9 @@
 //! A worker's transactional id is its own, so that whoever starts in its place ends what it has left open.
 
 mod apply;
+mod keeper;
 mod route;
+mod shipment;
 mod slot;
 pub mod standing;
 mod watchdog;

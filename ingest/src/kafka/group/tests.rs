@@ -78,7 +78,7 @@ fn until_given(group: &mut Group) {
 fn commit(transactions: &Transactions, group: &Group, next: u64) -> Result<(), Broken> {
     transactions.begin()?;
     transactions.send("out", b"", b"a record")?;
-    transactions.send_positions(&[position(next)], group.member().expect("a member"))?;
+    transactions.send_positions(&[position(next)], &group.member().expect("a member"))?;
     transactions.commit()
 }
 
@@ -115,7 +115,7 @@ fn what_is_committed_with_a_position_comes_back_with_it() {
     assert_eq!(group.committed(std::slice::from_ref(&place)).expect("an answer")[0].next, None);
     let noted = Position { note: "{\"watermark\":12}".to_owned(), ..position(7) };
     transactions.begin().expect("a transaction");
-    transactions.send_positions(std::slice::from_ref(&noted), group.member().expect("a member")).expect("sent");
+    transactions.send_positions(std::slice::from_ref(&noted), &group.member().expect("a member")).expect("sent");
     transactions.commit().expect("committed");
     assert_eq!(group.committed(&[place]).expect("an answer"), [noted]);
 }

@@ -1,8 +1,8 @@
 //! Route: the partitions of a source's topic that are ours, record by record, into the feature log.
 //!
-//! Records are gathered for an interval while no transaction is open, so that a partition can be taken away at any time; what was
-//! gathered of it is forgotten, and its next owner reads it again. Then one transaction holds what became of them in each log partition,
-//! what was refused, the positions, and with them the watermarks (T12).
+//! Records are gathered for an interval, while what was gathered before is on its way as one [`Shipment`]. A partition can be taken away at
+//! any time: what was gathered of it is forgotten, a shipment under way is let arrive, and where that fails, its next owner reads again
+//! from the position that stands.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -11,14 +11,14 @@ use std::time::{Duration, Instant};
 
 use floodmark_features::definition;
 use floodmark_features::engine::EnginePlan;
-use floodmark_features::feature_log::{Activity, BatchHead, encode_batch};
+use floodmark_features::feature_log::{Activity, BatchHead};
 use floodmark_features::time::Time;
 use floodmark_features::watermark::{SourceProgress, by_clock};
-use floodmark_store::{Commit, Output};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::Message;
 use serde::{Deserialize, Serialize};
 
+use super::shipment::{Shipment, Shipper, Turn};
 use super::slot::Slot;
 use super::watchdog::{Watchdog, end_process};
 use super::{Done, Pipeline, PipelineError, UNSURE};
@@ -27,13 +27,15 @@ use crate::kafka::group::{Change, Group, Place, Position};
 use crate::kafka::intake::Intake;
 use crate::kafka::outbox::Encoder;
 use crate::kafka::topic::{Beside, Lost, Topic};
-use crate::kafka::transactions::{Broken, Transactions};
 use crate::record::Decoder;
 use crate::router::Router;
 use crate::source::SourceBatch;
 
 /// How long to wait for a record before looking whether anything else is to be done.
 const POLL: Duration = Duration::from_millis(50);
+
+/// The same where a shipment may arrive meanwhile.
+const UNDER_WAY: Duration = Duration::from_millis(2);
 
 /// So long after its last record a partition says once more where it stands. Log partitions may get the last batches of several workers in
 /// different orders, and readers see only what all of them have: a batch without records is what they need to have it all.
@@ -53,7 +55,8 @@ pub struct Route {
     plan: Arc<EnginePlan>,
     definitions: u64,
     input: RouteInput,
-    encode: Encoder,
+    shipper: Arc<Shipper>,
+    under_way: Option<Shipment>,
     done: Arc<Done>,
     slot: Slot,
     decoder: Decoder,
@@ -73,7 +76,7 @@ struct Owned {
     from: u64,
     /// When it was last said that the partition is idle.
     idle_since: Option<Instant>,
-    /// When records were committed last, until that is settled.
+    /// When records were routed last, until that is settled.
     unsettled: Option<Instant>,
 }
 
@@ -86,13 +89,6 @@ pub(super) struct RouteNote {
     pub(super) idle: bool,
 }
 
-/// What a partition has to say in the next transaction.
-struct Turn {
-    number: i32,
-    head: BatchHead,
-    commit: Commit,
-}
-
 impl Route {
     /// A worker for one source. The definitions of `plan` decide what becomes of its records.
     pub fn new(pipeline: Pipeline, plan: Arc<EnginePlan>, input: RouteInput, encode: Encoder) -> Result<Route, PipelineError> {
@@ -101,13 +97,15 @@ impl Route {
         let (decoder, beside) = (input.topic.format.decoder()?, input.topic.beside_of(source)?);
         let required = Router::new(plan.clone(), input.source, 1, SourceProgress::new(source.max_out_of_orderness)).required();
         let slot = Slot::new(&pipeline, "route", Some(&source.name));
+        let shipper = Arc::new(Shipper::new(plan.clone(), encode, pipeline.topic("log"), pipeline.topic("rejects")));
         let (done, owned) = (Arc::new(Done::default()), BTreeMap::new());
         let mut route = Route {
             pipeline,
             plan,
             definitions,
             input,
-            encode,
+            shipper,
+            under_way: None,
             done,
             slot,
             decoder,
@@ -150,20 +148,20 @@ impl Route {
             }
         }
         while !self.done.is_stopping() {
-            watchdog.seen();
-            for change in group.changes() {
-                self.change(&mut group, change, watchdog)?;
-            }
-            let mut lost = self.gather(&mut group)?;
-            if !lost && !group.has_changes() {
-                lost = self.commit(&group, watchdog)?;
+            let mut lost = self.serve_changes(&mut group, watchdog)? || self.gather(&mut group)?;
+            if !group.has_changes() {
+                lost |= self.arrive(watchdog)?;
+                if !lost {
+                    self.depart(&group, watchdog)?;
+                }
             }
             if lost {
+                self.arrive(watchdog)?;
                 let places: Vec<Place> = self.owned.keys().map(|number| self.place(*number)).collect();
                 self.place_at_committed(&mut group, &places, false, watchdog)?;
             }
         }
-        Ok(())
+        self.arrive(watchdog).map(|_| ())
     }
 
     fn count_partitions(&self, group: &Group) -> Result<(usize, usize), KafkaError> {
@@ -172,6 +170,15 @@ impl Route {
 
     fn place(&self, number: i32) -> Place {
         (self.input.topic.name.clone(), number)
+    }
+
+    /// What is ours changes only when nothing is under way. True if that has failed, and positions are to be looked at afresh.
+    fn serve_changes(&mut self, group: &mut Group, watchdog: &Watchdog) -> Result<bool, PipelineError> {
+        let lost = group.has_changes() && self.arrive(watchdog)?;
+        for change in group.changes() {
+            self.change(group, change, watchdog)?;
+        }
+        Ok(lost)
     }
 
     fn change(&mut self, group: &mut Group, change: Change, watchdog: &Watchdog) -> Result<(), PipelineError> {
@@ -244,7 +251,8 @@ impl Route {
         Ok(Owned { intake, router, from, idle_since: None, unsettled })
     }
 
-    /// Takes records for an interval from the first on. True if positions are to be looked at afresh.
+    /// Takes records for an interval from the first on, and as long as the last shipment is under way. True if positions are to be looked
+    /// at afresh.
     fn gather(&mut self, group: &mut Group) -> Result<bool, PipelineError> {
         let (mut until, mut seen, mut wait): (Option<Instant>, u32, Duration) = (None, 0, POLL);
         loop {
@@ -255,9 +263,10 @@ impl Route {
                     let Some(owned) = self.owned.get_mut(&message.partition()) else { continue };
                     let done = &self.done;
                     let taken = owned.intake.take(&message, &self.input.topic, &mut self.decoder, &done.status, || done.is_stopping());
+                    let full = owned.intake.is_full();
                     // The clock costs as much as a field of a record.
-                    let is_time = || seen.is_multiple_of(64) && Instant::now() >= until;
-                    if !taken || owned.intake.is_full() || group.has_changes() || is_time() {
+                    let is_time = || seen.is_multiple_of(64) && Instant::now() >= until && self.can_depart();
+                    if !taken || full || group.has_changes() || is_time() {
                         return Ok(false);
                     }
                     continue;
@@ -277,29 +286,45 @@ impl Route {
             }
             let left = until.map(|until| until.saturating_duration_since(Instant::now()));
             wait = left.unwrap_or_default().min(POLL);
+            if wait.is_zero() && !self.can_depart() {
+                wait = UNDER_WAY;
+            }
             if wait.is_zero() || group.has_changes() || self.done.is_stopping() {
                 return Ok(false);
             }
         }
     }
 
-    /// Commits what was gathered. True if that has failed: it has to be read again.
-    fn commit(&mut self, group: &Group, watchdog: &Watchdog) -> Result<bool, PipelineError> {
+    /// Whether nothing is under way any more.
+    fn can_depart(&self) -> bool {
+        self.under_way.as_ref().is_none_or(Shipment::is_over)
+    }
+
+    /// Sends off what was gathered.
+    fn depart(&mut self, group: &Group, watchdog: &Watchdog) -> Result<(), PipelineError> {
         // While partitions move nothing is committed; it is as long as the others need to hear of it.
-        let Some(member) = group.member() else { return Ok(false) };
+        let Some(member) = group.member() else { return Ok(()) };
         let turns = self.turns(group);
         if turns.is_empty() {
-            return Ok(false);
+            return Ok(());
         }
-        let Some(transactions) = self.slot.producer(&self.pipeline, &self.done, watchdog) else { return Ok(false) };
-        let positions: Vec<Position> = turns.iter().map(|turn| self.position(turn)).collect();
-        let sent = self.send(&transactions, &turns).and_then(|()| transactions.send_positions(&positions, member));
-        match sent.and_then(|()| transactions.commit()) {
-            Ok(()) => {
+        let Some(transactions) = self.slot.producer(&self.pipeline, &self.done, watchdog) else { return Ok(()) };
+        self.under_way = Some(self.shipper.clone().depart(transactions, member, turns)?);
+        Ok(())
+    }
+
+    /// Waits for what is under way. True if it has failed: it has to be read again.
+    fn arrive(&mut self, watchdog: &Watchdog) -> Result<bool, PipelineError> {
+        let arrived = self.under_way.take().map(Shipment::arrive);
+        // Not before: it is a shipment that may hang.
+        watchdog.seen();
+        match arrived {
+            None => Ok(false),
+            Some(Ok(turns)) => {
                 self.committed(&turns);
                 Ok(false)
             }
-            Err(broken) => self.slot.recover(&broken, &self.done).map(|_| true),
+            Some(Err(broken)) => self.slot.recover(&broken, &self.done).map(|_| true),
         }
     }
 
@@ -339,50 +364,22 @@ impl Route {
             topic: self.input.topic.name.clone(),
             partition: number as usize,
             partitions: self.partitions,
-            offsets: owned.from..batch.end,
+            offsets: std::mem::replace(&mut owned.from, batch.end)..batch.end,
             stamp: u64::try_from(now.micros()).unwrap_or(0),
             before,
             watermark: owned.router.progress().watermark_of(0),
             activity,
         };
-        Some(Turn { number, head, commit })
+        Some(Turn { head, commit })
     }
 
-    fn send(&self, transactions: &Transactions, turns: &[Turn]) -> Result<(), Broken> {
-        transactions.begin()?;
-        let (log, rejects) = (self.pipeline.topic("log"), self.pipeline.topic("rejects"));
-        let mut record = Vec::new();
-        for turn in turns {
-            let key = turn.head.name_of(turn.head.partition);
-            for (partition, sections) in turn.commit.partitions.iter().enumerate() {
-                record.clear();
-                encode_batch(&self.plan, &turn.head, &turn.commit.trail, sections, &mut record);
-                transactions.send_to(&log, partition as i32, key.as_bytes(), &record)?;
-            }
-            for reject in &turn.commit.rejects {
-                let (key, value) = (self.encode)(&Output::Rejected(reject.clone()));
-                transactions.send(&rejects, &key, &value)?;
-            }
-        }
-        Ok(())
-    }
-
-    fn position(&self, turn: &Turn) -> Position {
-        let note = RouteNote { watermark: turn.head.watermark, idle: turn.head.activity != Activity::Active };
-        // Fails for maps whose keys are no text, of which there are none here.
-        let note = serde_json::to_string(&note).unwrap_or_default();
-        Position { topic: self.input.topic.name.clone(), partition: turn.number, next: Some(turn.head.offsets.end), note }
-    }
-
-    fn committed(&mut self, turns: &[Turn]) {
+    fn committed(&self, turns: &[Turn]) {
         self.done.add(&self.done.commits, 1);
         self.done.status.well();
         for turn in turns {
             self.done.add(&self.done.read, turn.commit.read as usize);
             self.done.add(&self.done.rejected, turn.commit.rejects.len());
-            let Some(owned) = self.owned.get_mut(&turn.number) else { continue };
-            owned.from = turn.head.offsets.end;
-            self.done.status.reached(turn.number, owned.from, turn.head.activity != Activity::Active);
+            self.done.status.reached(turn.number(), turn.head.offsets.end, turn.head.activity != Activity::Active);
         }
     }
 }

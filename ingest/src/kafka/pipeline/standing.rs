@@ -10,7 +10,7 @@ use rdkafka::error::{KafkaError, KafkaResult};
 use rdkafka::{Offset, TopicPartitionList};
 use serde::de::DeserializeOwned;
 
-use super::apply::ApplyNote;
+use super::keeper::ApplyNote;
 use super::route::RouteNote;
 use super::{Pipeline, PipelineError};
 use crate::kafka::client::{Told, member};
