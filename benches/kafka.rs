@@ -40,7 +40,7 @@ use rdkafka::{Offset, TopicPartitionList};
 use serde_json::json;
 
 const PARTITIONS: usize = 4;
-/// Of the copy; floodmark has no interval, it commits what has come.
+/// Of the copy, and of the pipeline while its speed is taken; an embedded store has no interval, it commits what has come.
 const INTERVAL: Duration = Duration::from_millis(100);
 const FRESH_RATE: u64 = 10_000;
 const FRESH_SECONDS: u64 = 15;
@@ -69,12 +69,14 @@ fn main() {
     let restarted = first_right(&up.grpc, lines.len(), &lines, again);
     up.stop();
     let Some(redis) = redis::Redis::start(None) else { return };
-    let (mut pipe, began) = (pipeline::Pipe::start(&kafka, &redis, "bench", "transactions"), Instant::now());
+    let interval = &INTERVAL.as_millis().to_string();
+    let (mut pipe, began) =
+        (pipeline::Pipe::start(&kafka, &redis, "bench", "transactions", &["--commit-interval", interval]), Instant::now());
     pipe.until_read(lines.len() as u64);
     let piped = began.elapsed();
     pipe.kill();
     let again = Instant::now();
-    let mut pipe = pipeline::Pipe::start(&kafka, &redis, "bench", "transactions");
+    let mut pipe = pipeline::Pipe::start(&kafka, &redis, "bench", "transactions", &["--commit-interval", interval]);
     let piped_restarted = first_right(&pipe.grpc, lines.len(), &lines, again);
     pipe.kill();
     let rate = |took: Duration| lines.len() as f64 / took.as_secs_f64();
@@ -83,7 +85,7 @@ fn main() {
     let latencies = fresh(&kafka, "fresh", &up.grpc, lines.len());
     up.stop();
     kafka.make_topic("fresh-too", PARTITIONS as i32);
-    let mut pipe = pipeline::Pipe::start(&kafka, &redis, "fresh", "fresh-too");
+    let mut pipe = pipeline::Pipe::start(&kafka, &redis, "fresh", "fresh-too", &[]);
     let piped_latencies = fresh(&kafka, "fresh-too", &pipe.grpc, lines.len());
     pipe.kill();
     let report = json!({

@@ -17,12 +17,13 @@ pub(super) struct Pipe {
 }
 
 impl Pipe {
-    pub(super) fn start(kafka: &Kafka, redis: &Redis, prefix: &str, topic: &str) -> Pipe {
+    /// `options` are for route.
+    pub(super) fn start(kafka: &Kafka, redis: &Redis, prefix: &str, topic: &str, options: &[&str]) -> Pipe {
         let (pipeline, url) = (format!("kafka://{}/{prefix}", kafka.bootstrap), redis.url());
         let ingest = ["ingest", "--worker", "a", "--http", "127.0.0.1:0", "--pipeline", &pipeline];
         let input = format!("transactions=kafka://{}/{topic}", kafka.bootstrap);
         let online = ["--online", &url, "--online-name", prefix];
-        let (route, _) = spawn(&[&ingest[..], &["--role", "route", &input]].concat()).unwrap();
+        let (route, _) = spawn(&[&ingest[..], &["--role", "route", &input], options].concat()).unwrap();
         let (apply, said) = spawn(&[&ingest[..], &["--role", "apply"], &online[..]].concat()).unwrap();
         let http = said["http"].as_str().unwrap().to_owned();
         // There is nothing to serve before apply has begun.

@@ -45,13 +45,21 @@ pub(super) fn consumer(topic: &Topic) -> ClientConfig {
     config
 }
 
+/// How a member of a group reads, where the properties do not say it.
+pub(super) type Habit = [(&'static str, &'static str)];
+/// As soon as there is something.
+pub(super) const AT_ONCE: &Habit = &[];
+/// A little at a time costs a broker most: who gathers records anyway lets it gather them too.
+pub(super) const GATHERED: &Habit = &[("fetch.min.bytes", "131072"), ("fetch.wait.max.ms", "20")];
+
 /// A member of a group that shares the partitions of topics.
-pub(super) fn member(topic: &Topic, group: &str) -> ClientConfig {
+pub(super) fn member(topic: &Topic, group: &str, habit: &Habit) -> ClientConfig {
     let mut config = consumer(topic);
     // A member that is gone is noticed after the session's timeout; until then nobody has its partitions.
-    for (name, value) in [("session.timeout.ms", "10000"), ("heartbeat.interval.ms", "1000")] {
+    let membership = [("session.timeout.ms", "10000"), ("heartbeat.interval.ms", "1000")];
+    for (name, value) in membership.iter().chain(habit) {
         if !topic.properties.iter().any(|(given, _)| given == name) {
-            config.set(name, value);
+            config.set(*name, *value);
         }
     }
     // A record of the feature log may be larger than what brokers take by default.

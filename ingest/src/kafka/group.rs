@@ -18,7 +18,7 @@ use rdkafka::statistics::Statistics;
 use rdkafka::types::RDKafkaRespErr;
 use rdkafka::{Offset, TopicPartitionList};
 
-use super::client::{Told, member};
+use super::client::{Habit, Told, member};
 use super::status::Status;
 use super::topic::Topic;
 
@@ -75,8 +75,8 @@ struct Member {
 
 impl Group {
     /// A member-to-be of a group that shares the partitions of some topics.
-    pub(super) fn join(brokers: &Topic, group: &str, topics: &[&str], status: &Arc<Status>) -> KafkaResult<Group> {
-        let config = member(brokers, group);
+    pub(super) fn join(brokers: &Topic, group: &str, topics: &[&str], habit: &Habit, status: &Arc<Status>) -> KafkaResult<Group> {
+        let config = member(brokers, group, habit);
         let member = Member { told: Told(status.clone()), changes: Mutex::default() };
         let client: BaseConsumer<Member> = config.create_with_context(member)?;
         let topics = topics.iter().map(|topic| (*topic).to_owned()).collect();

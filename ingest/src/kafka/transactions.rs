@@ -18,7 +18,7 @@ use super::topic::Topic;
 /// How long any single step may take; a broker that is away for longer makes a new producer necessary.
 const STEP: Duration = Duration::from_secs(20);
 /// How often delivery reports are asked for while they are waited for.
-const REPORTS: Duration = Duration::from_micros(200);
+const REPORTS: Duration = Duration::from_millis(1);
 /// How often the same commit is asked for again where that is allowed.
 const COMMITS: usize = 3;
 

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 
 use super::*;
-use crate::kafka::client::admin;
+use crate::kafka::client::{AT_ONCE, admin};
 use crate::kafka::transactions::{Broken, Transactions};
 
 /// A broker that is stopped when it is dropped.
@@ -40,7 +40,7 @@ impl Broker {
     }
 
     fn join(&self) -> Group {
-        Group::join(&self.topic, "group", &["in"], &Arc::default()).expect("a member")
+        Group::join(&self.topic, "group", &["in"], AT_ONCE, &Arc::default()).expect("a member")
     }
 }
 

@@ -27,6 +27,7 @@ use super::keeper::Keeper;
 use super::slot::Slot;
 use super::watchdog::{Watchdog, end_process};
 use super::{Done, Pipeline, PipelineError};
+use crate::kafka::client::AT_ONCE;
 use crate::kafka::consume::tells_of_loss;
 use crate::kafka::group::Group;
 use crate::kafka::outbox::Encoder;
@@ -128,7 +129,7 @@ impl Reader {
             return Ok(None);
         }
         let group = format!("{}.apply", pipeline.prefix.name);
-        let group = Group::join(&pipeline.prefix, &group, &[&log], &done.status).map_err(PipelineError::Client)?;
+        let group = Group::join(&pipeline.prefix, &group, &[&log], AT_ONCE, &done.status).map_err(PipelineError::Client)?;
         let found = done.until_there(&watchdog, || Ok((group.partitions_of(&log)?, group.cluster()?)));
         let Some((log_partitions, cluster)) = found else { return Ok(None) };
         if log_partitions == 0 {

@@ -22,6 +22,7 @@ use super::shipment::{Shipment, Shipper, Turn};
 use super::slot::Slot;
 use super::watchdog::{Watchdog, end_process};
 use super::{Done, Pipeline, PipelineError, UNSURE};
+use crate::kafka::client::GATHERED;
 use crate::kafka::consume::tells_of_loss;
 use crate::kafka::group::{Change, Group, Place, Position};
 use crate::kafka::intake::Intake;
@@ -138,8 +139,8 @@ impl Route {
             return Ok(());
         }
         let group = format!("{}.route.{}", self.pipeline.prefix.name, self.source().name);
-        let mut group =
-            Group::join(&self.input.topic, &group, &[&self.input.topic.name], &self.done.status).map_err(PipelineError::Client)?;
+        let mut group = Group::join(&self.input.topic, &group, &[&self.input.topic.name], GATHERED, &self.done.status)
+            .map_err(PipelineError::Client)?;
         let Some(counts) = self.done.until_there(watchdog, || self.count_partitions(&group)) else { return Ok(()) };
         (self.partitions, self.log_partitions) = counts;
         for (count, topic) in [(self.partitions, self.input.topic.name.clone()), (self.log_partitions, self.pipeline.topic("log"))] {

@@ -13,7 +13,7 @@ use serde::de::DeserializeOwned;
 use super::keeper::ApplyNote;
 use super::route::RouteNote;
 use super::{Pipeline, PipelineError};
-use crate::kafka::client::{Told, member};
+use crate::kafka::client::{AT_ONCE, Told, member};
 use crate::kafka::topic::Topic;
 
 /// How long brokers may take for a question.
@@ -94,7 +94,7 @@ struct Found<N> {
 
 /// Asks about all partitions of a topic; there are none if the topic is not there.
 fn look<N: DeserializeOwned>(brokers: &Topic, group: &str, topic: &str) -> KafkaResult<Vec<Found<N>>> {
-    let client: BaseConsumer<Told> = member(brokers, group).create_with_context(Told::default())?;
+    let client: BaseConsumer<Told> = member(brokers, group, AT_ONCE).create_with_context(Told::default())?;
     let metadata = client.fetch_metadata(Some(topic), ANSWER)?;
     let partitions: Vec<i32> =
         metadata.topics().iter().filter(|found| found.error().is_none()).flat_map(|found| found.partitions()).map(|it| it.id()).collect();
