@@ -1,10 +1,12 @@
 """Apache Kafka from its jars: one node that is broker and controller, or three."""
 
 import os
+import pathlib
 import re
 import shutil
 import subprocess
 
+import certificates
 import processes
 from common import Failure, alone, find_java, here, maven, replacing, runtime, say, sha256
 
@@ -42,13 +44,38 @@ def fetch():
         say(f"ready: {LIBS.relative_to(runtime.parent)}")
 
 
-def properties(node, nodes, scan, proxy):
+USER, PASSWORD = "floodmark", "not a secret"
+"""Who is let in by SASL."""
+
+
+def secured(node, path):
+    """Two listeners more: TLS that asks for a client's certificate, and TLS with a name and a password. All files are PEM."""
+    made = certificates.make(path)
+    login = f'org.apache.kafka.common.security.{{}}LoginModule required'
+    scram, plain = login.format("scram.Scram"), login.format("plain.Plain")
+    return f"""
+ssl.keystore.type=PEM
+ssl.keystore.location={path / 'identity.pem'}
+ssl.truststore.type=PEM
+ssl.truststore.location={made['ca']}
+listener.name.tls.ssl.client.auth=required
+listener.name.sasl.ssl.client.auth=none
+listener.name.sasl.sasl.enabled.mechanisms=SCRAM-SHA-512,PLAIN
+listener.name.sasl.scram-sha-512.sasl.jaas.config={scram};
+listener.name.sasl.plain.sasl.jaas.config={plain} user_{USER}="{PASSWORD}";
+"""
+
+
+def properties(node, nodes, scan, proxy, secure, path):
     voters = ",".join(f"{each['id']}@127.0.0.1:{each['controller']}" for each in nodes)
     copies, least = (1, 1) if len(nodes) == 1 else (3, 2)
     session, heartbeat = (2000, 200) if len(nodes) == 1 else (3000, 500)
     # What the broker tells clients of itself leads those that came by a proxy back to it.
     listens, tells, maps = ("", "", "") if proxy is None else (
         f",PROXIED://127.0.0.1:{node['proxied']}", f",PROXIED://127.0.0.1:{proxy}", ",PROXIED:PLAINTEXT")
+    if secure:
+        more = f",TLS://127.0.0.1:{node['tls']},SASL://127.0.0.1:{node['sasl']}"
+        listens, tells, maps = listens + more, tells + more, maps + ",TLS:SSL,SASL:SASL_SSL"
     return f"""\
 process.roles=broker,controller
 node.id={node['id']}
@@ -97,10 +124,10 @@ transaction.abort.timed.out.transaction.cleanup.interval.ms={scan}
 # A dead node is noticed soon. One that was killed is refused until then when it comes back, and asks again as often as it would beat.
 broker.session.timeout.ms={session}
 broker.heartbeat.interval.ms={heartbeat}
-"""
+""" + (secured(node, path) if secure else "")
 
 
-def start(path, count, scan, proxy=None):
+def start(path, count, scan, proxy=None, secure=False):
     if not is_fetched():
         raise Failure("Kafka is not fetched, or is another version than that of services.d/pom.xml", "run .ci/services fetch", status=3)
     java = find_java(17, "Kafka")
@@ -110,18 +137,24 @@ def start(path, count, scan, proxy=None):
     folder = processes.Folder(path, "kafka", count=count if count or (path / processes.STATE).exists() else 1)
     state = folder.state
     if folder.fresh:
-        if proxy is not None and state["count"] > 1:
-            raise Failure("--proxy is for one node", status=2)
-        ports = processes.free_ports(3 * state["count"])
+        if (proxy is not None or secure) and state["count"] > 1:
+            raise Failure("--proxy and --secure are for one node", status=2)
+        names = ("port", "controller", "proxied", "tls", "sasl")
+        ports = processes.free_ports(len(names) * state["count"])
         state["ports"] = ports
-        state["nodes"] = [{"id": n + 1, "port": ports[3 * n], "controller": ports[3 * n + 1], "proxied": ports[3 * n + 2]} for n in range(state["count"])]
+        of_node = [ports[len(names) * n:] for n in range(state["count"])]
+        state["nodes"] = [{"id": n + 1, **dict(zip(names, ports))} for n, ports in enumerate(of_node)]
         state["proxy"] = proxy
+        state["secure"] = secure
     if scan is not None or folder.fresh:
         state["scan"] = 200 if scan is None else scan
     folder.save()
     nodes = {f"kafka-{node['id']}": node for node in state["nodes"]}
+    if state["secure"]:
+        made = certificates.make(path)
+        (path / "identity.pem").write_text("".join(pathlib.Path(made[name]).read_text() for name in ("key", "cert")))
     for name, node in nodes.items():
-        (path / f"{name}.properties").write_text(properties(node, state["nodes"], state["scan"], state["proxy"]))
+        (path / f"{name}.properties").write_text(properties(node, state["nodes"], state["scan"], state["proxy"], state["secure"], path))
     format(folder, java, nodes)
     with folder.starting():
         for name in nodes:
@@ -138,12 +171,16 @@ def start(path, count, scan, proxy=None):
     where = {"bootstrap": ",".join(f"127.0.0.1:{node['port']}" for node in nodes.values())}
     if state["proxy"] is not None:
         where["proxied"] = f"127.0.0.1:{state['nodes'][0]['proxied']}"
+    if state["secure"]:
+        node = state["nodes"][0]
+        where |= {"tls": f"127.0.0.1:{node['tls']}", "sasl": f"127.0.0.1:{node['sasl']}", "user": USER, "password": PASSWORD, **certificates.make(path)}
     folder.ready(nodes, **where)
 
 
 def format(folder, java, nodes):
     """Makes the folders of data that are not there. One is there when its last step, the mark, is."""
     formats = {}
+    scram = ["--add-scram", f'SCRAM-SHA-512=[name="{USER}",password="{PASSWORD}"]'] if folder.state["secure"] else []
     for name, node in nodes.items():
         mark = folder.path / f"data-{node['id']}.formatted"
         if mark.exists():
@@ -151,7 +188,7 @@ def format(folder, java, nodes):
         shutil.rmtree(folder.path / f"data-{node['id']}", ignore_errors=True)
         formats[mark] = subprocess.Popen(
             [java, "-Xmx128m", *FLAGS, "-Dlog4j2.level=WARN", "-cp", f"{LIBS}/*", "kafka.tools.StorageTool", "format",
-             "-t", CLUSTER_ID, "-c", folder.path / f"{name}.properties"],
+             "-t", CLUSTER_ID, "-c", folder.path / f"{name}.properties", *scram],
             cwd=folder.path, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
         )
     for mark, process in formats.items():

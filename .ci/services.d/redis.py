@@ -1,16 +1,18 @@
-"""Redis 7: the one that is installed, or Debian's packages unpacked and not installed; one server, a cluster, or a sentinel set."""
+"""Redis 7, or Valkey in its place: the one that is installed, or Debian's packages unpacked and not installed; one server, a cluster, or a sentinel set."""
 
-import os
 import pathlib
 import re
 import shutil
 import socket
 import subprocess
 
+import certificates
+import packages
 import processes
 from common import Failure, alone, replacing, run, runtime, say
 
 HOME = runtime / "redis"
+VALKEY = runtime / "valkey"
 COMMANDS = ("redis-server", "redis-cli", "redis-sentinel")
 MASTER = "floodmark"
 BUS = 10000
@@ -57,79 +59,36 @@ ELSEWHERE = "or install Redis 7 by other means, with redis-server and redis-cli 
 
 
 def unpack(new):
-    for tool in ("apt-get", "dpkg-deb"):
-        if not shutil.which(tool):
-            raise Failure(f"Redis is fetched as packages of Debian, and {tool} is not there", "install Redis 7 or newer, with redis-server and redis-cli on PATH")
-    packages, tree = new / "packages", new / "tree"
-    packages.mkdir()
-    wanted, known = ["redis-server", "redis-tools"], set()
-    while wanted:
-        known.update(wanted)
-        before = set(packages.glob("*.deb"))
-        download(packages, wanted)
-        needed = set()
-        for package in set(packages.glob("*.deb")) - before:
-            subprocess.run(["dpkg-deb", "-x", package, tree], check=True)
-            needed |= libraries(package)
-        wanted = sorted(name for name in needed - known if not is_installed(name))
-    shutil.rmtree(packages)
-
-    # The loader finds what came along; the commands stay usable by hand.
-    (new / "bin").mkdir()
-    (new / "programs").mkdir()
-    (new / "lib").mkdir()
-    for library in tree.rglob("*.so*"):
-        if library.is_file():
-            shutil.copy(library, new / "lib" / library.name)
-    for name in COMMANDS:
-        # Debian has one program for both, which looks at its name.
-        source = tree / "usr/bin" / (name if name == "redis-cli" else "redis-check-rdb")
-        if not source.exists():
-            raise Failure(f"Debian's packages have no {source.relative_to(tree)}", f"this is for Debian 12; {ELSEWHERE}")
-        shutil.copy(source, new / "programs" / name)
-        command = new / "bin" / name
-        command.write_text(
-            "#!/bin/sh\n"
-            'home=$(dirname "$(readlink -f "$0")")/..\n'
-            'LD_LIBRARY_PATH="$home/lib${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}" exec "$home/programs/' + name + '" "$@"\n'
-        )
-        command.chmod(0o755)
-    shutil.rmtree(tree)
+    # Debian has one program for both servers, which looks at its name.
+    files = {name: name if name == "redis-cli" else "redis-check-rdb" for name in COMMANDS}
+    packages.unpack(new, ["redis-server", "redis-tools"], files, ELSEWHERE)
     if (version_of(new / "bin/redis-server") or 0) < 7:
         run([new / "bin/redis-server", "--version"])
         raise Failure("the redis-server of the packages does not start, or is older than 7; see above", f"this is for Debian 12; {ELSEWHERE}")
 
 
-def download(folder, names):
-    command = ["apt-get", "--quiet", "--quiet", "download", *names]
-    if os.geteuid() == 0:
-        # Or it warns that its own user may not write here.
-        command += ["--option", "APT::Sandbox::User=root"]
-    if run(command, cwd=folder):
-        return
-    say("Debian's lists of packages may be missing or old; fetching them")
-    if not (run(["apt-get", "--quiet", "--quiet", "update"]) and run(command, cwd=folder)):
-        raise Failure(f"{' and '.join(names)} did not come from Debian; see above", f"run apt-get update as root and try again, {ELSEWHERE}")
+def fetch_valkey():
+    """The folder of Valkey's commands, by the names that Redis's have. Fetched where it is first wanted."""
+    if not (VALKEY / "bin/redis-server").exists():
+        with alone("valkey"):
+            if not (VALKEY / "bin/redis-server").exists():
+                say("fetching Valkey, as packages that are unpacked and not installed")
+                with replacing(VALKEY) as new:
+                    files = {"redis-server": "valkey-check-rdb", "redis-cli": "valkey-cli", "redis-sentinel": "valkey-check-rdb"}
+                    packages.unpack(new, ["valkey-server", "valkey-tools"], files, "or do without: only tests want Valkey", backports=True)
+                    if not (version_of(new / "bin/redis-server") or 0):
+                        raise Failure("the valkey-server of the packages does not start")
+                say(f"ready: {VALKEY.relative_to(runtime.parent)} (Valkey {version_of(VALKEY / 'bin/redis-server')})")
+    return VALKEY / "bin"
 
 
-def libraries(package):
-    """The libraries that a package needs, by the names of their packages, the first of each choice."""
-    depends = subprocess.run(["dpkg-deb", "-f", package, "Depends"], check=True, stdout=subprocess.PIPE, text=True).stdout
-    names = (re.split(r"[ (|:]", choice.strip())[0] for choice in depends.split(","))
-    return {name for name in names if re.match(r"lib|lua", name) and name != "libc6"}
-
-
-def is_installed(name):
-    told = subprocess.run(["dpkg-query", "-W", "-f", "${db:Status-Abbrev}", name], capture_output=True, text=True)
-    return told.stdout.startswith("ii")
-
-
-def start(path, shape):
-    commands = find()
+def start(path, shape, valkey=None, tls=None):
+    valkey = valkey or processes.read_state(path).get("valkey")
+    commands = fetch_valkey() if valkey else find()
     if not commands:
         raise Failure("Redis is not fetched, and none of 7 or newer is on PATH", "run .ci/services fetch", status=3)
     made = (path / processes.STATE).exists()
-    folder = processes.Folder(path, "redis", shape=shape if shape or made else "one")
+    folder = processes.Folder(path, "redis", shape=shape if shape or made else "one", valkey=valkey, tls=tls)
     with folder.starting():
         {"one": one, "cluster": cluster, "sentinel": sentinel}[folder.state["shape"]](folder, commands)
 
@@ -139,6 +98,15 @@ def ports_of(folder, count, also=()):
         folder.state["ports"] = processes.free_ports(count, also)
         folder.save()
     return folder.state["ports"]
+
+
+def tls_of(folder, port):
+    """Lines of settings by which a server speaks TLS too, and asks each client for a certificate."""
+    if not folder.state["tls"]:
+        return []
+    made = certificates.make(folder.path)
+    files = (f"tls-ca-cert-file {made['ca']}", f"tls-cert-file {made['cert']}", f"tls-key-file {made['key']}")
+    return [f"tls-port {port}", "tls-auth-clients optional", *files]
 
 
 def launch(folder, commands, name, port, *settings, command="redis-server"):
@@ -159,10 +127,11 @@ SERVER = ('save ""', "appendonly no", "repl-diskless-sync-delay 0", "enable-debu
 
 
 def one(folder, commands):
-    (port,) = ports_of(folder, 1)
-    launch(folder, commands, "redis", port, *SERVER)
+    port, secure = ports_of(folder, 2)
+    launch(folder, commands, "redis", port, *SERVER, *tls_of(folder, secure))
     folder.wait("Redis", lambda: ask(port, "PING") == "PONG")
-    folder.ready(["redis"], url=f"redis://127.0.0.1:{port}")
+    tls = {"tls": f"127.0.0.1:{secure}", **certificates.make(folder.path)} if folder.state["tls"] else {}
+    folder.ready(["redis"], url=f"redis://127.0.0.1:{port}", **tls)
 
 
 def cluster(folder, commands):
