@@ -144,7 +144,7 @@ fn apply(args: &Args, definitions: &Arc<Definitions>, plan: &Arc<EnginePlan>, pi
         return Err(Failure::usage("--role apply reads the feature log and nothing else: topics of sources are for --role route"));
     }
     let memory_budget = usize::try_from(args.memory << 20).unwrap_or(usize::MAX);
-    let settings = ApplySettings { online: args.at.settings(online), memory_budget };
+    let settings = ApplySettings { online: args.at.settings(online)?, memory_budget };
     let apply = Apply::new(pipeline, plan.clone(), settings, topic::encoder(definitions.clone()));
     let (done, states) = (apply.done(), apply.states());
     let mut kept = numbers::of_worker("apply", "", &done);

@@ -53,7 +53,7 @@ pub(crate) fn run(args: &Args, json: bool) -> Result<(), Failure> {
     let counts = settings.counts.clone();
     let server = Server::bind(settings).map_err(|error| Failure::failed(format!("cannot listen: {error}. address={}", args.listen)))?;
     let http = args.http.map(|listen| bind_http(listen, &counts)).transpose()?;
-    let reader = Reader::open(args.at.settings(&args.online), definitions).map_err(|error| online::failure(&error))?;
+    let reader = Reader::open(args.at.settings(&args.online)?, definitions).map_err(|error| online::failure(&error))?;
     let address = server.local_addr().to_string();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let drained = runtime.block_on(async {

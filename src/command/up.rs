@@ -281,7 +281,7 @@ async fn serve(
 }
 
 fn start_mirror(store: &Arc<Store>, address: &Address, at: &OnlineArgs) -> Result<Following, Failure> {
-    let mirror = Mirror::attach(store.clone(), &at.settings(address)).map_err(|error| online::failure(&error))?;
+    let mirror = Mirror::attach(store.clone(), &at.settings(address)?).map_err(|error| online::failure(&error))?;
     Ok(mirror.follow(|news| eprintln!("warning: {news}"))?)
 }
 

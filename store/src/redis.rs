@@ -17,7 +17,7 @@ mod writer;
 
 pub use applier::{Applier, ApplyError, LogRecord, PartitionState};
 pub use error::OnlineError;
-pub use link::Address;
+pub use link::{Address, Certificates};
 pub use mirror::{Following, Mirror};
 pub use reader::Reader;
 

@@ -59,6 +59,16 @@ pub enum OnlineError {
         /// As given, without the password.
         address: String,
     },
+    /// Certificates that cannot be used.
+    #[error(
+        "the certificates for redis cannot be used: {what}. Expected files of PEM, and an address that begins with rediss. address={address}"
+    )]
+    Certificates {
+        /// What is wrong.
+        what: String,
+        /// As given, without the password.
+        address: String,
+    },
     /// Bytes are not what was written.
     #[error("what redis holds is damaged: {0}")]
     Damaged(#[from] Damaged),

@@ -6,7 +6,12 @@
 use std::str::FromStr;
 use std::time::{Duration, Instant};
 
-use ::redis::{Client, Connection, ConnectionAddr, ConnectionInfo, ErrorKind, IntoConnectionInfo, RedisError, Value};
+use ::redis::{
+    Client, ClientTlsConfig, Connection, ConnectionAddr, ConnectionInfo, ErrorKind, IntoConnectionInfo, RedisError, ServerErrorKind,
+    TlsCertificates, Value,
+};
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
 
 use super::error::OnlineError;
 use super::layout::{meta_slot, slot_of};
@@ -51,7 +56,10 @@ impl FromStr for Address {
         };
         let at = if user.is_empty() { "" } else { "@" };
         let info = |user: &str, at: &str, host: &str, db: &str| {
-            format!("{scheme}://{user}{at}{host}/{db}").into_connection_info().map_err(|error| wrong(error.to_string()))
+            let info = format!("{scheme}://{user}{at}{host}/{db}").into_connection_info().map_err(|error| wrong(error.to_string()))?;
+            // Which library this is would be one more command that a user has to be allowed.
+            let settings = info.redis_settings().clone().set_skip_set_lib_name();
+            Ok::<_, OnlineError>(info.set_redis_settings(settings))
         };
         // The password is for the server; sentinels are asked without one.
         let seed = |host: &str| if sentinel { info("", "", host, "") } else { info(user, at, host, path) };
@@ -67,6 +75,40 @@ impl FromStr for Address {
             let _ = rustls::crypto::ring::default_provider().install_default();
         }
         Ok(Address { seeds, master, shown })
+    }
+}
+
+/// What shows over TLS who is who, each as PEM.
+#[derive(Clone, Default)]
+pub struct Certificates {
+    /// Who may vouch for Redis; the authorities that the system knows if not said.
+    pub authorities: Option<Vec<u8>>,
+    /// Our own certificate and its key, where Redis asks for one.
+    pub own: Option<(Vec<u8>, Vec<u8>)>,
+}
+
+impl Address {
+    /// The same, with certificates.
+    pub fn with(self, certificates: Certificates) -> Result<Address, OnlineError> {
+        let Certificates { authorities, own } = certificates;
+        if authorities.is_none() && own.is_none() {
+            return Ok(self);
+        }
+        let wrong = |what: String| OnlineError::Certificates { what, address: self.shown.clone() };
+        if let Some(authorities) = &authorities
+            && !CertificateDer::pem_slice_iter(authorities).next().is_some_and(|first| first.is_ok())
+        {
+            return Err(wrong("the file of authorities has none".to_owned()));
+        }
+        let client_tls = own.map(|(client_cert, client_key)| ClientTlsConfig { client_cert, client_key });
+        let certificates = TlsCertificates { client_tls, root_cert: authorities };
+        let with = |info: &ConnectionInfo| {
+            let client = Client::build_with_tls(info.clone(), certificates.clone()).map_err(|error| wrong(error.to_string()))?;
+            Ok::<_, OnlineError>(client.get_connection_info().clone())
+        };
+        let seeds = self.seeds.iter().map(with).collect::<Result<_, _>>()?;
+        let master = self.master.as_ref().map(|(name, info)| Ok::<_, OnlineError>((name.clone(), with(info)?))).transpose()?;
+        Ok(Address { seeds, master, shown: self.shown })
     }
 }
 
@@ -168,7 +210,7 @@ impl Link {
             }
             let error = match failed {
                 Failed::Late => OnlineError::Timeout { waited_ms: (now - began).as_millis() as u64 },
-                Failed::Redis(error) => OnlineError::Unavailable { what: error.to_string(), address: self.address.to_string() },
+                Failed::Redis(error) => OnlineError::Unavailable { what: told(&error), address: self.address.to_string() },
             };
             self.down_until = Some((now + REST.min(patience), error.to_string()));
             return Err(error);
@@ -314,11 +356,47 @@ fn left(deadline: Instant) -> Result<Duration, Failed> {
     if left.is_zero() { Err(Failed::Late) } else { Ok(left.max(Duration::from_micros(100))) }
 }
 
+/// What Redis or the network said, and what to do where that is known.
+fn told(error: &RedisError) -> String {
+    match way_out(error) {
+        Some(way_out) => format!("{error}: {way_out}"),
+        None => error.to_string(),
+    }
+}
+
+/// What the operator can do about an error that does not pass by itself.
+fn way_out(error: &RedisError) -> Option<&'static str> {
+    match error.kind() {
+        ErrorKind::AuthenticationFailed => Some("correct the name and the password in the address (redis://USER:PASSWORD@HOST:PORT)"),
+        ErrorKind::Server(ServerErrorKind::NoPerm) => Some("allow it to the user: docs/redis.md has the rule that suffices"),
+        ErrorKind::Extension if error.code() == Some("NOAUTH") => Some("the address needs a password (redis://USER:PASSWORD@HOST:PORT)"),
+        // What TLS has to say comes as text.
+        ErrorKind::Io => {
+            let text = error.to_string();
+            let of = |words: &str| text.contains(words);
+            if of("received fatal alert: CertificateRequired") {
+                Some("give it a certificate with --online-cert and --online-key")
+            } else if of("received fatal alert") && (of("Certificate") || of("UnknownCA")) {
+                Some("it does not take our certificate: correct --online-cert and --online-key")
+            } else if of("invalid peer certificate: UnknownIssuer") || of("invalid peer certificate: BadSignature") {
+                Some("give the file of who vouches for it with --online-ca")
+            } else if of("invalid peer certificate") {
+                Some("give it a certificate that is in force, and for the name in the address")
+            } else if of("corrupt message") {
+                Some("it does not speak TLS there: correct the port, or begin the address with redis:// and not rediss://")
+            } else {
+                None
+            }
+        }
+        _ => None,
+    }
+}
+
 /// Whether an error may be gone once the nodes are looked for again: a failover ends, a slot arrives.
 fn may_pass(error: &RedisError) -> bool {
     use ::redis::ServerErrorKind::{Ask, BusyLoading, ClusterDown, MasterDown, Moved, ReadOnly, TryAgain};
     match error.kind() {
-        ErrorKind::Io => true,
+        ErrorKind::Io => way_out(error).is_none(),
         ErrorKind::Server(kind) => matches!(kind, Ask | BusyLoading | ClusterDown | MasterDown | Moved | ReadOnly | TryAgain),
         _ => false,
     }
