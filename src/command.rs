@@ -1,6 +1,7 @@
 //! The commands, one a file.
 
 mod check;
+mod complaints;
 mod definitions;
 mod demo;
 mod get;

@@ -249,6 +249,7 @@ async fn serve(
         }
         None => None,
     };
+    let (read, published) = (answers.read.clone(), answers.published.clone());
     let (handle, make_calls) = (answers.handle.clone(), move || answers.calls());
     let until_told = async {
         tokio::select! {
@@ -261,6 +262,7 @@ async fn serve(
             () = ended(&mut http) => {}
             // Another process has taken over: it has the events from now on.
             () = mirror_ended(mirror) => {}
+            () = topics::tell(&read, published.as_deref()) => {}
         }
         let _ = leave.send(true); // whoever tells clients that the server is ready
         handle.stop_taking();

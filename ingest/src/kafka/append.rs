@@ -12,7 +12,7 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::producer::{BaseRecord, DeliveryResult, NoCustomPartitioner, Producer, ProducerContext, ThreadedProducer};
 use tokio::sync::oneshot;
 
-use super::client::appender;
+use super::client::{self, appender};
 use super::status::Status;
 use super::topic::Topic;
 
@@ -46,15 +46,15 @@ impl Batch {
     }
 }
 
-struct Told(Arc<Status>);
+struct Told(client::Told);
 
 impl ClientContext for Told {
     fn log(&self, _: RDKafkaLogLevel, _: &str, message: &str) {
-        self.0.trouble(message);
+        self.0.hear_log(message);
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
-        self.0.trouble(&format!("{error}: {reason}"));
+        self.0.hear(&error, reason);
     }
 }
 
@@ -69,7 +69,7 @@ impl ProducerContext for Told {
 impl Appender {
     /// Trouble is told to the status of the topic.
     pub fn new(topic: &Topic, status: Arc<Status>) -> Result<Appender, KafkaError> {
-        let producer = appender(topic).create_with_context(Told(status))?;
+        let producer = appender(topic).create_with_context(Told(client::Told(status)))?;
         Ok(Appender { topic: topic.clone(), producer })
     }
 

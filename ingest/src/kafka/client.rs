@@ -1,14 +1,14 @@
 //! The settings of Kafka clients, in one place: librdkafka's defaults that cost time or safety, changed.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic};
 use rdkafka::client::ClientContext;
 use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
 use rdkafka::consumer::ConsumerContext;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::producer::{DeliveryResult, ProducerContext};
+use rdkafka::producer::{BaseProducer, DeliveryResult, Producer, ProducerContext};
 use rdkafka::statistics::Statistics;
 
 use super::status::Status;
@@ -106,7 +106,11 @@ pub(super) fn make_topics<'a>(
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build();
     let runtime = runtime.map_err(|error| KafkaError::ClientCreation(error.to_string()))?;
     let options = AdminOptions::new().request_timeout(Some(MAKING)).operation_timeout(Some(MAKING));
-    for made in runtime.block_on(admin.create_topics(topics, &options))? {
+    let made = match runtime.block_on(admin.create_topics(topics, &options)) {
+        Err(KafkaError::AdminOp(code)) if is_silence(code) => return Err(KafkaError::AdminOpCreation(no_answer(brokers))),
+        made => made?,
+    };
+    for made in made {
         match made {
             Ok(_) | Err((_, RDKafkaErrorCode::TopicAlreadyExists)) => {}
             Err((_, code)) => return Err(KafkaError::AdminOp(code)),
@@ -115,23 +119,79 @@ pub(super) fn make_topics<'a>(
     Ok(())
 }
 
+/// Whether a code says no more than that no broker has answered.
+fn is_silence(code: RDKafkaErrorCode) -> bool {
+    use RDKafkaErrorCode::{AllBrokersDown, BrokerTransportFailure, OperationTimedOut, RequestTimedOut};
+    matches!(code, AllBrokersDown | BrokerTransportFailure | OperationTimedOut | RequestTimedOut)
+}
+
+/// How long a client that listens is given to reach a broker.
+const REACHING: Duration = Duration::from_secs(2);
+
+/// Why no broker answers. Whoever only asks does not hear why, so a client is made that listens.
+pub(super) fn no_answer(topic: &Topic) -> String {
+    let heard = Arc::new(Status::default());
+    let client: Result<BaseProducer<Told>, KafkaError> = admin(topic).create_with_context(Told(heard.clone()));
+    if let Ok(client) = client {
+        let began = Instant::now();
+        // It has no reason to connect before it is asked something.
+        let _ = client.client().fetch_metadata(None, REACHING / 4);
+        while heard.last_trouble().is_none() && began.elapsed() < REACHING {
+            client.poll(Duration::from_millis(50));
+        }
+    }
+    let is_told = topic.properties.iter().any(|(name, _)| name == "security.protocol");
+    let hint = if is_told { "" } else { ": if they speak TLS, the file of --kafka-config has to say so with security.protocol" };
+    heard.last_trouble().unwrap_or_else(|| format!("no broker answers{hint}. brokers={}", topic.brokers))
+}
+
+/// What a client said, without what differs each time, and with what to do where that is known.
+fn complaint(said: &str) -> String {
+    // [thrd:NAME]: BROKER: WHAT (after 3ms in state CONNECT, 2 identical error(s) suppressed)
+    let said = if said.starts_with("[thrd:") { said.split_once("]: ").map_or(said, |(_, rest)| rest) } else { said };
+    let said = said.split_once(" (after ").map_or(said, |(said, _)| said);
+    let of = |words: &str| said.contains(words);
+    let way_out = if of("SASL authentication error") {
+        "correct sasl.username, sasl.password and sasl.mechanisms"
+    } else if of("broker certificate could not be verified") {
+        "name who vouches for it in ssl.ca.location"
+    } else if of("alert bad certificate") || of("alert certificate required") {
+        "show one that the broker takes, with ssl.certificate.location and ssl.key.location"
+    } else {
+        return said.to_owned();
+    };
+    format!("{said}: {way_out} in the file of --kafka-config")
+}
+
 /// What a client tells while it runs goes to the status of its topic.
 #[derive(Default)]
 pub(super) struct Told(pub(super) Arc<Status>);
 
-impl ClientContext for Told {
-    fn log(&self, _: RDKafkaLogLevel, _: &str, message: &str) {
+impl Told {
+    pub(super) fn hear_log(&self, said: &str) {
         // One file has the properties of producers and of consumers.
-        if !message.contains("and will be ignored by this") {
-            self.0.trouble(message);
+        if !said.contains("and will be ignored by this") {
+            self.0.trouble(&complaint(said));
         }
     }
 
-    fn error(&self, error: KafkaError, reason: &str) {
-        // That a partition was read to its end is no trouble.
-        if !matches!(error, KafkaError::PartitionEOF(_)) {
-            self.0.trouble(&format!("{error}: {reason}"));
+    pub(super) fn hear(&self, error: &KafkaError, reason: &str) {
+        match error {
+            // That a partition was read to its end is no trouble; that all brokers are down comes after why they are.
+            KafkaError::PartitionEOF(_) | KafkaError::Global(RDKafkaErrorCode::AllBrokersDown) => {}
+            KafkaError::Global(_) => self.0.trouble(&complaint(reason)),
+            _ => self.0.trouble(&format!("{error}: {reason}")),
         }
+    }
+}
+
+impl ClientContext for Told {
+    fn log(&self, _: RDKafkaLogLevel, _: &str, message: &str) {
+        self.hear_log(message);
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        self.hear(&error, reason);
     }
 
     fn stats(&self, statistics: Statistics) {
@@ -149,5 +209,20 @@ impl ProducerContext for Told {
         if let Err((error, _)) = delivered {
             self.0.trouble(&error.to_string());
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_complaint_is_the_same_each_time_and_says_what_to_do() {
+        let logged =
+            "[thrd:sasl_ssl://a:1/bootstrap]: sasl_ssl://a:1/bootstrap: SASL authentication error: no (after 3ms in state AUTH_REQ)";
+        let told = "sasl_ssl://a:1/bootstrap: SASL authentication error: no (after 9ms in state AUTH_REQ, 4 identical error(s) suppressed)";
+        let expected = "sasl_ssl://a:1/bootstrap: SASL authentication error: no: correct sasl.username, sasl.password and sasl.mechanisms in the file of --kafka-config";
+        assert_eq!([complaint(logged), complaint(told)], [expected, expected]);
+        assert_eq!(complaint("a:1/1: Connect to ipv4#a:1 failed (after 0ms in state CONNECT)"), "a:1/1: Connect to ipv4#a:1 failed");
     }
 }

@@ -16,7 +16,7 @@ use rdkafka::{Offset, TopicPartitionList};
 use tokio::sync::watch;
 use xxhash_rust::xxh3::xxh3_64;
 
-use super::client::{Told, consumer};
+use super::client::{Told, consumer, no_answer};
 use super::intake::{Intake, RETRY};
 use super::status::Status;
 use super::topic::{Beside, Lost, Topic};
@@ -321,7 +321,7 @@ impl Reader {
             if let Some(answer) = ask() {
                 return Some(answer);
             }
-            self.status.trouble(&format!("no broker answers. brokers={}", self.topic.brokers));
+            self.status.trouble(&no_answer(&self.topic));
             std::thread::sleep(RETRY);
         }
     }

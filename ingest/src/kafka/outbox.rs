@@ -93,6 +93,11 @@ impl Shared {
         self.aborts.load(Ordering::Relaxed)
     }
 
+    /// What its clients complain of.
+    pub fn status(&self) -> &Arc<Status> {
+        &self.status
+    }
+
     /// Producers that were thrown away for another one.
     pub fn rebuilds(&self) -> u64 {
         self.rebuilds.load(Ordering::Relaxed)

@@ -74,6 +74,9 @@ pub enum PipelineError {
         /// Who was asked.
         brokers: String,
     },
+    /// The brokers cannot be asked.
+    #[error("the brokers cannot be asked: {0}")]
+    NoAnswer(String),
     /// Records are gone that were not read.
     #[error(
         "records are gone that were not read yet (the topic's retention). partition={partition} next={next} oldest={oldest}; for a source topic, add ?lost=skip to go on without them"

@@ -1,16 +1,17 @@
-//! What a worker writes to its log, standard error: what its clients complain of, once each, and when its partitions change.
+//! What a worker writes to its log, standard error: what its clients complain of, once a minute, and when its partitions change.
 //!
 //! With `--json` each line is an object with `time`, `level`, `role`, `worker`, `message` and what the message is about; without, words.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use floodmark_ingest::clock;
 use floodmark_ingest::kafka::pipeline::Done;
 use serde_json::json;
 
 use super::{Args, Role};
+use crate::command::complaints::Complaints;
 
 /// How often a worker is looked at.
 const LOOK: Duration = Duration::from_millis(200);
@@ -30,14 +31,12 @@ impl Journal {
 
     /// Looks for news, for ever.
     pub(super) async fn keep(&mut self, all: &[Arc<Done>]) {
-        let mut seen: Vec<(Option<String>, u64, u64)> = vec![(None, 0, 0); all.len()];
+        let mut seen: Vec<(Complaints, u64, u64)> = all.iter().map(|_| Default::default()).collect();
         loop {
-            for (done, (trouble, rebalances, replaced)) in all.iter().zip(&mut seen) {
-                let news = done.status.last_trouble();
-                if let Some(message) = news.as_ref().filter(|news| trouble.as_ref() != Some(*news)) {
-                    self.say("warn", message, json!({}));
+            for (done, (complaints, rebalances, replaced)) in all.iter().zip(&mut seen) {
+                if let Some(message) = complaints.news(&done.status, Instant::now()) {
+                    self.say("warn", &message, json!({}));
                 }
-                *trouble = news;
                 let now = done.rebalances.load(Ordering::Relaxed);
                 if std::mem::replace(rebalances, now) != now {
                     self.say("info", "partitions have changed", json!({ "partitions": done.partitions.load(Ordering::Relaxed) }));

@@ -2,18 +2,24 @@
 
 use std::future::Future;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use floodmark_ingest::kafka::Topic;
 use floodmark_ingest::kafka::append::Appender;
 use floodmark_ingest::kafka::consume::{self, ConsumeError};
+use floodmark_ingest::kafka::outbox::Shared as Outbound;
 use floodmark_ingest::kafka::status::Status;
 use floodmark_ingest::push;
 use floodmark_ingest::writer::Handle;
 use floodmark_serving::metrics::{Kept, catalog};
 
 use super::watched::Watched;
+use crate::command::complaints::Complaints;
 use crate::failure::Failure;
 use crate::stored::source_named;
+
+/// How often clients are asked what they complain of.
+const LOOK: Duration = Duration::from_millis(200);
 
 /// A topic that is being read, for whoever looks at it.
 #[derive(Clone)]
@@ -65,6 +71,25 @@ impl Topics {
             thread.result().await?;
         }
         Ok(())
+    }
+}
+
+/// Says on standard error what Kafka clients complain of, for ever.
+pub(super) async fn tell(read: &[Read], published: Option<&Outbound>) {
+    let mut all: Vec<(String, Arc<Status>, Complaints)> = Vec::new();
+    for read in read {
+        all.push((format!("source {}", read.source), read.status.clone(), Complaints::default()));
+    }
+    if let Some(published) = published {
+        all.push(("outputs".to_owned(), published.status().clone(), Complaints::default()));
+    }
+    loop {
+        for (what, status, complaints) in &mut all {
+            if let Some(complaint) = complaints.news(status, Instant::now()) {
+                eprintln!("warning: kafka, {what}: {complaint}");
+            }
+        }
+        tokio::time::sleep(LOOK).await;
     }
 }
 

@@ -13,7 +13,7 @@ use serde::de::DeserializeOwned;
 use super::keeper::ApplyNote;
 use super::route::RouteNote;
 use super::{Pipeline, PipelineError};
-use crate::kafka::client::{AT_ONCE, Told, member};
+use crate::kafka::client::{AT_ONCE, Told, member, no_answer};
 use crate::kafka::topic::Topic;
 
 /// How long brokers may take for a question.
@@ -58,7 +58,7 @@ pub fn of_sources(pipeline: &Pipeline, inputs: &[(String, Topic)]) -> Result<Vec
     let mut all = Vec::new();
     for (source, topic) in inputs {
         let group = format!("{}.route.{source}", pipeline.prefix.name);
-        for found in look::<RouteNote>(topic, &group, &topic.name).map_err(PipelineError::Fatal)? {
+        for found in look::<RouteNote>(topic, &group, &topic.name)? {
             let (watermark, idle) = found.note.map_or((None, false), |note| (Some(note.watermark), note.idle));
             let watermark = watermark.filter(|at| *at > Time::NONE);
             let partition = topic.partition(found.partition);
@@ -71,7 +71,7 @@ pub fn of_sources(pipeline: &Pipeline, inputs: &[(String, Topic)]) -> Result<Vec
 /// The partitions of the feature log, as far as they were applied.
 pub fn of_log(pipeline: &Pipeline) -> Result<Vec<LogStanding>, PipelineError> {
     let group = format!("{}.apply", pipeline.prefix.name);
-    let found = look::<ApplyNote>(&pipeline.prefix, &group, &pipeline.topic("log")).map_err(PipelineError::Fatal)?;
+    let found = look::<ApplyNote>(&pipeline.prefix, &group, &pipeline.topic("log"))?;
     if found.is_empty() {
         return Err(pipeline.no_topic(&pipeline.topic("log")));
     }
@@ -93,9 +93,9 @@ struct Found<N> {
 }
 
 /// Asks about all partitions of a topic; there are none if the topic is not there.
-fn look<N: DeserializeOwned>(brokers: &Topic, group: &str, topic: &str) -> KafkaResult<Vec<Found<N>>> {
-    let client: BaseConsumer<Told> = member(brokers, group, AT_ONCE).create_with_context(Told::default())?;
-    let metadata = client.fetch_metadata(Some(topic), ANSWER)?;
+fn look<N: DeserializeOwned>(brokers: &Topic, group: &str, topic: &str) -> Result<Vec<Found<N>>, PipelineError> {
+    let client: BaseConsumer<Told> = member(brokers, group, AT_ONCE).create_with_context(Told::default()).map_err(PipelineError::Client)?;
+    let metadata = client.fetch_metadata(Some(topic), ANSWER).map_err(|_| PipelineError::NoAnswer(no_answer(brokers)))?;
     let partitions: Vec<i32> =
         metadata.topics().iter().filter(|found| found.error().is_none()).flat_map(|found| found.partitions()).map(|it| it.id()).collect();
     let mut list = TopicPartitionList::new();
@@ -105,17 +105,17 @@ fn look<N: DeserializeOwned>(brokers: &Topic, group: &str, topic: &str) -> Kafka
     if partitions.is_empty() {
         return Ok(Vec::new());
     }
-    let committed = client.committed_offsets(list, ANSWER)?;
+    let committed = client.committed_offsets(list, ANSWER).map_err(PipelineError::Fatal)?;
     let mut all = Vec::new();
     for element in committed.elements() {
         let next = if let Offset::Offset(next) = element.offset() { u64::try_from(next).ok() } else { None };
-        let (oldest, end) = client.fetch_watermarks(topic, element.partition(), ANSWER)?;
+        let (oldest, end) = client.fetch_watermarks(topic, element.partition(), ANSWER).map_err(PipelineError::Fatal)?;
         let from = next.unwrap_or(u64::try_from(oldest).unwrap_or(0));
         let lag = u64::try_from(end).unwrap_or(0).saturating_sub(from);
         all.push(Found { partition: element.partition(), next, lag, note: serde_json::from_str(element.metadata()).ok() });
     }
     for found in all.iter_mut().filter(|found| (1..=FEW).contains(&found.lag)) {
-        found.lag = records_from(&client, topic, found.partition, found.next.unwrap_or(0))?;
+        found.lag = records_from(&client, topic, found.partition, found.next.unwrap_or(0)).map_err(PipelineError::Fatal)?;
     }
     all.sort_by_key(|found| found.partition);
     Ok(all)
