@@ -53,6 +53,26 @@ impl Reading {
         self.metric("floodmark_events_read_total{source=\"payments\"}") as u64
     }
 
+    /// Pushes rows of a producer's; what is acknowledged.
+    pub(crate) fn push(&self, rows: Vec<v1::EventRow>) -> v1::PushAck {
+        let request = v1::PushRequest {
+            source: "payments".to_owned(),
+            partition: "till-1".to_owned(),
+            columns: ["id", "at", "card", "shop", "amount"].map(str::to_owned).to_vec(),
+            rows,
+            batch_id: 7,
+        };
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+        let ack = runtime.block_on(async {
+            let mut client = PushServiceClient::connect(self.running.address.clone()).await.expect("a connection");
+            let mut acks = client.push(tokio_stream::iter([request])).await.expect("a stream").into_inner();
+            acks.message().await.expect("an answer").expect("an acknowledgement")
+        });
+        // With its connection, which would else have to answer the server's goodbye.
+        drop(runtime);
+        ack
+    }
+
     /// Ends it in order, and tells what its store holds.
     pub(crate) fn end(self, home: &Path, store: &str) -> State {
         self.running.terminate();
@@ -298,6 +318,18 @@ fn an_idle_partition_holds_nothing_back_and_one_that_returns_drags_nothing_back(
     assert!(reading.running.ended());
 }
 
+/// A payment as a row.
+pub(crate) fn row(id: i64, amount: Kind) -> v1::EventRow {
+    let values = [
+        Kind::Int64Value(id),
+        Kind::TimestampMicros(1_700_000_000_000_000 + id),
+        Kind::Int64Value(3),
+        Kind::StringValue("s".to_owned()),
+        amount,
+    ];
+    v1::EventRow { values: values.map(|kind| v1::Value { kind: Some(kind) }).to_vec() }
+}
+
 #[test]
 fn pushed_events_of_a_source_with_a_topic_are_in_the_topic_when_they_are_acknowledged() {
     let Some(kafka) = Kafka::shared() else { return };
@@ -305,28 +337,8 @@ fn pushed_events_of_a_source_with_a_topic_are_in_the_topic_when_they_are_acknowl
     let home = home.path();
     kafka.make_topic("pushed", 2);
     let reading = Reading::start(home, "state", &kafka, "pushed");
-    let value = |kind| v1::Value { kind: Some(kind) };
-    let row = |id: i64, amount: Kind| {
-        let at = Kind::TimestampMicros(1_700_000_000_000_000 + id);
-        v1::EventRow {
-            values: [Kind::Int64Value(id), at, Kind::Int64Value(3), Kind::StringValue("s".to_owned()), amount].map(value).to_vec(),
-        }
-    };
-    let request = v1::PushRequest {
-        source: "payments".to_owned(),
-        partition: "till-1".to_owned(),
-        columns: ["id", "at", "card", "shop", "amount"].map(str::to_owned).to_vec(),
-        rows: vec![row(1, Kind::DoubleValue(1.5)), row(2, Kind::StringValue("much".to_owned())), row(1, Kind::DoubleValue(1.5))],
-        batch_id: 7,
-    };
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-    let ack = runtime.block_on(async {
-        let mut client = PushServiceClient::connect(reading.running.address.clone()).await.expect("a connection");
-        let mut acks = client.push(tokio_stream::iter([request])).await.expect("a stream").into_inner();
-        acks.message().await.expect("an answer").expect("an acknowledgement")
-    });
-    // With its connection, which would else have to answer the server's goodbye.
-    drop(runtime);
+    let ack =
+        reading.push(vec![row(1, Kind::DoubleValue(1.5)), row(2, Kind::StringValue("much".to_owned())), row(1, Kind::DoubleValue(1.5))]);
     assert_eq!((ack.batch_id, ack.appended, ack.accepted, ack.rejected), (7, 3, 0, 0));
     assert_eq!(kafka.committed("pushed").len(), 3, "the broker has them");
     all_read(&reading, 3);

@@ -22,6 +22,7 @@ mod push;
 mod real_transactions;
 mod schema_registry;
 mod score;
+mod secure;
 mod stream_scores;
 mod swaps;
 mod tidy;

@@ -4,6 +4,7 @@
 mod applier;
 mod command;
 mod failover;
+mod valkey;
 
 use std::sync::Arc;
 
@@ -230,9 +231,14 @@ fn shown(answer: Result<Answer, ReadError>) -> Result<(String, Vec<u64>), String
 
 #[test]
 fn redis_answers_with_the_bits_of_the_embedded_store() {
-    let Some(redis) = Redis::start(None) else { return };
+    if let Some(redis) = Redis::start(None) {
+        same_bits(&redis);
+    }
+}
+
+fn same_bits(redis: &Redis) {
     for seed in [11, 12, 13, 14] {
-        let mut world = World::new(&redis, &format!("bits-{seed}"), seed);
+        let mut world = World::new(redis, &format!("bits-{seed}"), seed);
         for round in 0..14 {
             let events = 1 + world.chance.below(if round % 3 == 0 { 900 } else { 60 }) as usize;
             world.take_in(events);
@@ -250,8 +256,13 @@ fn redis_answers_with_the_bits_of_the_embedded_store() {
 
 #[test]
 fn a_redis_that_is_behind_answers_as_the_store_did() {
-    let Some(redis) = Redis::start(None) else { return };
-    let mut world = World::new(&redis, "behind", 5);
+    if let Some(redis) = Redis::start(None) {
+        behind(&redis);
+    }
+}
+
+fn behind(redis: &Redis) {
+    let mut world = World::new(redis, "behind", 5);
     world.take_in(800);
     world.mirror.catch_up().expect("a round");
     let then = world.store.version();
@@ -276,8 +287,13 @@ fn a_redis_that_is_behind_answers_as_the_store_did() {
 
 #[test]
 fn the_process_that_came_first_must_stop() {
-    let Some(redis) = Redis::start(None) else { return };
-    let mut world = World::new(&redis, "fence", 6);
+    if let Some(redis) = Redis::start(None) {
+        fenced(&redis);
+    }
+}
+
+fn fenced(redis: &Redis) {
+    let mut world = World::new(redis, "fence", 6);
     world.take_in(50);
     let mut second = Mirror::attach(world.store.clone(), &redis.settings("fence")).expect("it takes over");
     // And again, after it has lost its connection: a claim does not come back by being repeated.
@@ -292,8 +308,13 @@ fn the_process_that_came_first_must_stop() {
 
 #[test]
 fn what_redis_has_lost_is_written_again() {
-    let Some(redis) = Redis::start(None) else { return };
-    let mut world = World::new(&redis, "lost", 7);
+    if let Some(redis) = Redis::start(None) {
+        lost(&redis);
+    }
+}
+
+fn lost(redis: &Redis) {
+    let mut world = World::new(redis, "lost", 7);
     world.take_in(900);
     world.mirror.catch_up().expect("a round");
     let node = redis.nodes().remove(0);
@@ -327,8 +348,13 @@ fn what_redis_has_lost_is_written_again() {
 
 #[test]
 fn a_store_that_is_opened_again_goes_on() {
-    let Some(redis) = Redis::start(None) else { return };
-    let mut world = World::new(&redis, "again", 8);
+    if let Some(redis) = Redis::start(None) {
+        opened_again(&redis);
+    }
+}
+
+fn opened_again(redis: &Redis) {
+    let mut world = World::new(redis, "again", 8);
     world.take_in(700);
     world.mirror.catch_up().expect("a round");
     world.take_in(200);
@@ -340,7 +366,7 @@ fn a_store_that_is_opened_again_goes_on() {
     let mirror = Mirror::attach(store.clone(), &redis.settings("again")).expect("a mirror");
     let reader = Reader::open(redis.settings("again"), definitions.clone()).expect("a reader");
     let lookups = (0..2).map(|service| Lookup::of_service(definitions.clone(), service)).collect();
-    let mut world = World { home, store, mirror, reader, lookups, ..World::new(&redis, "other", 9) };
+    let mut world = World { home, store, mirror, reader, lookups, ..World::new(redis, "other", 9) };
     (world.at, world.ids, world.files) = (START + 2 * DAY, 900, 100);
     world.mirror.catch_up().expect("a round");
     world.compare(60);
@@ -351,15 +377,20 @@ fn a_store_that_is_opened_again_goes_on() {
 
 #[test]
 fn a_store_put_back_from_a_copy_does_not_write_over_what_is_newer() {
-    let Some(redis) = Redis::start(None) else { return };
-    let mut world = World::new(&redis, "copied", 11);
+    if let Some(redis) = Redis::start(None) {
+        copied(&redis);
+    }
+}
+
+fn copied(redis: &Redis) {
+    let mut world = World::new(redis, "copied", 11);
     world.take_in(300);
     world.mirror.catch_up().expect("a round");
     let definitions = world.store.definitions().clone();
     let World { home, store, mut mirror, .. } = world;
     let copy = tempfile::tempdir().expect("a directory");
     std::fs::copy(home.path().join("floodmark.redb"), copy.path().join("floodmark.redb")).expect("a copy");
-    let mut world = World { store, home, ..World::new(&redis, "other", 12) };
+    let mut world = World { store, home, ..World::new(redis, "other-copied", 12) };
     (world.at, world.ids, world.files) = (START + 2 * DAY, 900, 100);
     world.take_in(100);
     mirror.catch_up().expect("a round");
@@ -371,8 +402,13 @@ fn a_store_put_back_from_a_copy_does_not_write_over_what_is_newer() {
 
 #[test]
 fn what_is_not_ours_is_refused_by_name() {
-    let Some(redis) = Redis::start(None) else { return };
-    let world = World::new(&redis, "ours", 10);
+    if let Some(redis) = Redis::start(None) {
+        not_ours(&redis);
+    }
+}
+
+fn not_ours(redis: &Redis) {
+    let world = World::new(redis, "ours", 10);
     let changed = DEFINITIONS.replace("windows: [1h, 2d, lifetime]", "windows: [2h, 2d, lifetime]");
     let definitions = Arc::new(Definitions::parse("definitions.yaml", &changed).expect("definitions"));
     let refused = Reader::open(redis.settings("ours"), definitions).map(|_| ()).expect_err("other definitions");

@@ -66,12 +66,16 @@ pub(crate) fn start_with(store: &Path, more: &[&str]) -> Running {
 }
 
 pub(crate) fn start_defined(definitions: &Path, store: &Path, more: &[&str]) -> Running {
+    // On a busy machine calls wait, and none is to be refused for that.
+    let up = ["--longest-wait", "0", "--store", store.to_str().expect("text")];
+    start_command("up", definitions, &[&up, more].concat())
+}
+
+/// `up` or `serve`.
+pub(crate) fn start_command(command: &str, definitions: &Path, more: &[&str]) -> Running {
     let mut child = Command::new(env!("CARGO_BIN_EXE_floodmark"))
-        // On a busy machine calls wait, and none is to be refused for that.
-        .args(["up", "--listen", "127.0.0.1:0", "--json", "--longest-wait", "0", "--definitions"])
+        .args([command, "--listen", "127.0.0.1:0", "--json", "--definitions"])
         .arg(definitions)
-        .arg("--store")
-        .arg(store)
         .args(more)
         .stdout(Stdio::piped())
         .spawn()

@@ -23,6 +23,7 @@ pub(crate) struct Kafka {
     pub(crate) bootstrap: String,
     /// Where clients are let in that come by a proxy.
     pub(crate) proxied: String,
+    said: Value,
     more: Vec<String>,
     pids: Mutex<Vec<u32>>,
 }
@@ -72,11 +73,18 @@ impl Kafka {
         let folder = tempfile::tempdir().expect("a folder");
         let more: Vec<String> = more.iter().map(|argument| (*argument).to_owned()).collect();
         let mounted = more.iter().any(|argument| argument == "--nodes") && mount(&folder.path().join("kafka/data-1"));
-        let mut kafka = Kafka { folder, mounted, bootstrap: String::new(), proxied: String::new(), more, pids: Mutex::default() };
+        let mut kafka =
+            Kafka { folder, mounted, bootstrap: String::new(), proxied: String::new(), said: Value::Null, more, pids: Mutex::default() };
         let said = kafka.start();
         kafka.bootstrap = said["bootstrap"].as_str().expect("an address").to_owned();
         kafka.proxied = said["proxied"].as_str().unwrap_or_default().to_owned();
+        kafka.said = said;
         Some(kafka)
+    }
+
+    /// What a start with `--secure` has told: listeners, a user, and files of certificates.
+    pub(crate) fn told(&self, what: &str) -> &str {
+        self.said[what].as_str().unwrap_or_else(|| panic!("no {what} in {}", self.said))
     }
 
     /// Starts it, again on the same ports with the same data if it was there before.

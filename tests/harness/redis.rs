@@ -14,21 +14,35 @@ pub(crate) struct Redis {
 }
 
 impl Redis {
-    /// Starts one, `--cluster` or `--sentinel` if so wanted. `None`, and said, where it is not to be had.
+    /// Starts one; `--cluster`, `--sentinel` or `--tls` if so wanted. `None`, and said, where it is not to be had.
     pub(crate) fn start(shape: Option<&str>) -> Option<Redis> {
-        let home = tempfile::tempdir().expect("a directory");
-        let run = services().arg("redis").arg(home.path()).args(shape).stderr(Stdio::piped()).output();
-        let why = match run {
-            Ok(run) if run.status.success() => {
-                let started = serde_json::from_slice(&run.stdout).expect("JSON");
-                return Some(Redis { home, started });
-            }
-            Ok(run) => String::from_utf8_lossy(&run.stderr).trim().to_owned(),
-            Err(error) => format!(".ci/services: {error}"),
+        let why = match Redis::run(shape) {
+            Ok(redis) => return Some(redis),
+            Err(why) => why,
         };
         assert!(std::env::var_os("REQUIRE_SERVICES").is_none(), "a real Redis is required: {why}");
         eprintln!("SKIPPED: no real Redis (`.ci/services fetch` brings one): {why}");
         None
+    }
+
+    /// A Valkey in its place. Not every machine can have one, so it is not required.
+    pub(crate) fn valkey() -> Option<Redis> {
+        Redis::run(Some("--valkey")).inspect_err(|why| eprintln!("SKIPPED: no real Valkey: {why}")).ok()
+    }
+
+    fn run(more: Option<&str>) -> Result<Redis, String> {
+        let home = tempfile::tempdir().expect("a directory");
+        let run = services().arg("redis").arg(home.path()).args(more).stderr(Stdio::piped()).output();
+        let run = run.map_err(|error| format!(".ci/services: {error}"))?;
+        match run.status.success() {
+            true => Ok(Redis { home, started: serde_json::from_slice(&run.stdout).expect("JSON") }),
+            false => Err(String::from_utf8_lossy(&run.stderr).trim().to_owned()),
+        }
+    }
+
+    /// What a start with `--tls` has told: "tls", where it answers, and the files "ca", "cert" and "key".
+    pub(crate) fn told(&self, what: &str) -> &str {
+        self.started[what].as_str().unwrap_or_else(|| panic!("no {what} in {}", self.started))
     }
 
     /// Where it answers.

@@ -19,6 +19,8 @@ pub(crate) struct World {
     /// Where the workers find Kafka.
     pub(crate) bootstrap: String,
     pub(crate) redis_url: String,
+    /// More arguments for every worker that applies.
+    pub(crate) of_redis: Vec<String>,
     pub(crate) prefix: String,
     source: String,
     pub(crate) workers: Vec<Worker>,
@@ -50,6 +52,7 @@ impl World {
             home,
             bootstrap: kafka.bootstrap.clone(),
             redis_url: redis.url(),
+            of_redis: Vec::new(),
             prefix: prefix.to_owned(),
             source: source.to_owned(),
             workers: Vec::new(),
@@ -76,7 +79,7 @@ impl World {
     /// Starts a worker that applies.
     pub(crate) fn apply(&mut self, name: &str) {
         let online = ["--online", &self.redis_url, "--online-name", &self.prefix].map(str::to_owned);
-        self.start("apply", name, &online);
+        self.start("apply", name, &[&online[..], &self.of_redis].concat());
     }
 
     fn start(&mut self, role: &'static str, name: &str, more: &[String]) {
