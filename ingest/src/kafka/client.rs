@@ -178,7 +178,7 @@ impl Told {
     pub(super) fn hear(&self, error: &KafkaError, reason: &str) {
         match error {
             // That a partition was read to its end is no trouble; that all brokers are down comes after why they are.
-            KafkaError::PartitionEOF(_) | KafkaError::Global(RDKafkaErrorCode::AllBrokersDown) => {}
+            KafkaError::Global(RDKafkaErrorCode::PartitionEOF | RDKafkaErrorCode::AllBrokersDown) => {}
             KafkaError::Global(_) => self.0.trouble(&complaint(reason)),
             _ => self.0.trouble(&format!("{error}: {reason}")),
         }

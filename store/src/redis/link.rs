@@ -96,7 +96,7 @@ impl Address {
         }
         let wrong = |what: String| OnlineError::Certificates { what, address: self.shown.clone() };
         if let Some(authorities) = &authorities
-            && !CertificateDer::pem_slice_iter(authorities).next().is_some_and(|first| first.is_ok())
+            && CertificateDer::pem_slice_iter(authorities).next().is_none_or(|first| first.is_err())
         {
             return Err(wrong("the file of authorities has none".to_owned()));
         }
