@@ -13,7 +13,7 @@ pub(crate) struct OnlineArgs {
     /// Tells several stores in one Redis apart.
     #[arg(long, value_name = "NAME", default_value = "floodmark")]
     online_name: String,
-    /// A look-up in Redis that takes longer is given up.
+    /// A look-up in Redis that takes longer is given up; sooner where the caller's deadline is.
     #[arg(long, value_name = "MILLISECONDS", default_value_t = 50, value_parser = clap::value_parser!(u64).range(1..))]
     online_patience: u64,
     /// Who may vouch for Redis over TLS (rediss://): certificates as PEM; those that the system trusts if not said.

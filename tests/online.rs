@@ -3,6 +3,7 @@
 
 mod applier;
 mod command;
+mod deadline;
 mod failover;
 mod valkey;
 

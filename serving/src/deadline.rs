@@ -1,11 +1,11 @@
-//! The client's deadline (`grpc-timeout`), answered with DEADLINE_EXCEEDED. tonic notices it as well, but says CANCELLED;
+//! The client's deadline (the header `grpc-timeout`, of HTTP as well), answered with DEADLINE_EXCEEDED. tonic notices it as well, but says CANCELLED;
 //! this sits inside and is looked at first. It bounds the time to a response's start; a stream that runs is not cut.
 
 use std::convert::Infallible;
 use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::time::Sleep;
 use tonic::Status;
@@ -15,6 +15,10 @@ use tonic::codegen::http::{HeaderMap, Request, Response};
 use tonic::service::Routes;
 
 const HEADER: &str = "grpc-timeout";
+
+/// When the caller stops waiting: goes with a call, for whoever would wait longer.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Due(pub(crate) Instant);
 
 /// An answer, or the deadline, whichever is first.
 pub(crate) struct InTime {

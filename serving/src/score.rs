@@ -267,7 +267,7 @@ impl UnaryMethod for Score {
         self.max_request_bytes
     }
 
-    fn call(self: Arc<Self>, request: Bytes, in_turn: bool) -> Outcome {
+    fn call(self: Arc<Self>, request: Bytes, _: Option<Instant>, in_turn: bool) -> Outcome {
         let request = match v1::ScoreRequest::decode(request) {
             Ok(request) => request,
             Err(error) => return Outcome::Now(Err(Status::internal(format!("the message cannot be decoded: {error}")))),

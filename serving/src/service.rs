@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 use std::ops::Range;
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use bytes::{Buf, Bytes};
 use floodmark_features::lookup::{Answer, Ask};
@@ -19,6 +19,7 @@ use tonic::service::Routes;
 use tonic::{Request, Status};
 
 use crate::asked::{Asked, Spine, planned};
+use crate::deadline::{Due, deadline_exceeded};
 use crate::plan::Plans;
 use crate::refusal::Refusal;
 use crate::server::{Calls, Framed, Outcome, UnaryMethod};
@@ -53,7 +54,7 @@ impl Features {
         Features { source: Source::Store(store), plans }
     }
 
-    /// The same over an online store. While Redis is waited for, so is the thread: its patience is short.
+    /// The same over an online store. While Redis is waited for, so is the thread: its patience is short, and ends with the caller's.
     pub fn over_redis(reader: Reader) -> Features {
         let plans = Plans::new(reader.definitions().clone());
         Features { source: Source::Redis(Box::new(reader)), plans }
@@ -72,7 +73,7 @@ impl Features {
         named.map(|(service, plan)| service_info(&service.name, plan)).collect()
     }
 
-    async fn look_up(&self, request: &v1::GetFeaturesRequest) -> Result<Framed, Status> {
+    async fn look_up(&self, request: &v1::GetFeaturesRequest, due: Option<Instant>) -> Result<Framed, Status> {
         let plan = planned(&self.plans, request)?;
         let asked = Asked::of(&plan, Spine::from(request))?;
         let (now, mut response) = (now(), Response::new(&plan, request.omit_names, request.rows.len()));
@@ -80,24 +81,35 @@ impl Features {
             if turn > 0 {
                 tokio::task::yield_now().await;
             }
-            self.read_rows(&asked, turn..request.rows.len().min(turn + ROWS_IN_A_TURN), now, &mut response)?;
+            self.read_rows(&asked, turn..request.rows.len().min(turn + ROWS_IN_A_TURN), (now, due), &mut response)?;
         }
         Ok(response.finish())
     }
 
     /// The same where the rows are so few that others need not have their turn in between.
-    pub(crate) fn look_up_at_once(&self, request: &v1::GetFeaturesRequest) -> Result<Framed, Status> {
+    pub(crate) fn look_up_at_once(&self, request: &v1::GetFeaturesRequest, due: Option<Instant>) -> Result<Framed, Status> {
         let plan = planned(&self.plans, request)?;
         let asked = Asked::of(&plan, Spine::from(request))?;
         let mut response = Response::new(&plan, request.omit_names, request.rows.len());
-        self.read_rows(&asked, 0..request.rows.len(), now(), &mut response)?;
+        self.read_rows(&asked, 0..request.rows.len(), (now(), due), &mut response)?;
         Ok(response.finish())
     }
 
-    fn read_rows(&self, asked: &Asked<'_>, rows: Range<usize>, now: Time, into: &mut Response) -> Result<(), Refusal> {
+    /// As of `now` where a row says no time; after `due`, nobody waits for them.
+    fn read_rows(
+        &self,
+        asked: &Asked<'_>,
+        rows: Range<usize>,
+        (now, due): (Time, Option<Instant>),
+        into: &mut Response,
+    ) -> Result<(), Status> {
         let store = match &self.source {
             Source::Store(store) => store,
-            Source::Redis(reader) => return read_together(reader, asked, rows, now, into),
+            Source::Redis(reader) => {
+                let Some(patience) = left(due) else { return Err(deadline_exceeded()) };
+                let read = read_together(reader, asked, rows, (now, patience), into);
+                return read.map_err(|refusal| if left(due).is_none() { deadline_exceeded() } else { refusal.into() });
+            }
         };
         let mut values = Vec::with_capacity(asked.values_in_a_row());
         for at in rows {
@@ -130,8 +142,20 @@ fn read_row<'r>(
     })
 }
 
-/// Reads some rows in one round trip.
-fn read_together(reader: &Reader, asked: &Asked<'_>, rows: Range<usize>, now: Time, into: &mut Response) -> Result<(), Refusal> {
+/// What is left until then, if anything is.
+fn left(due: Option<Instant>) -> Option<Duration> {
+    let left = due.map_or(Duration::MAX, |due| due.saturating_duration_since(Instant::now()));
+    (!left.is_zero()).then_some(left)
+}
+
+/// Reads some rows in one round trip. The caller's patience may be shorter than the reader's.
+fn read_together(
+    reader: &Reader,
+    asked: &Asked<'_>,
+    rows: Range<usize>,
+    (now, patience): (Time, Duration),
+    into: &mut Response,
+) -> Result<(), Refusal> {
     let in_a_row = asked.values_in_a_row();
     let mut values = Vec::with_capacity(in_a_row * rows.len());
     let mut times = Vec::with_capacity(rows.len());
@@ -147,7 +171,9 @@ fn read_together(reader: &Reader, asked: &Asked<'_>, rows: Range<usize>, now: Ti
         let (version, mode) = (asked.spine.version, asked.mode);
         asks.push(Ask { keys, request, as_of: *as_of, version, own_event: own_event.as_ref(), mode });
     }
-    for ((answer, ask), at) in reader.read(&asked.plan.lookup, &asks).into_iter().zip(&asks).zip(rows) {
+    for ((answer, ask), at) in
+        reader.read_within(&asked.plan.lookup, &asks, patience.min(reader.patience())).into_iter().zip(&asks).zip(rows)
+    {
         into.push(&answer.map_err(|error| refused(error, at))?, ask.as_of);
     }
     Ok(())
@@ -171,15 +197,15 @@ impl UnaryMethod for GetFeatures {
         self.max_request_bytes
     }
 
-    fn call(self: Arc<Self>, request: Bytes, _: bool) -> Outcome {
+    fn call(self: Arc<Self>, request: Bytes, due: Option<Instant>, _: bool) -> Outcome {
         let request: v1::GetFeaturesRequest = match decoded(request) {
             Ok(request) => request,
             Err(status) => return Outcome::Now(Err(status)),
         };
         if request.rows.len() <= ROWS_IN_A_TURN {
-            return Outcome::Now(self.shared.look_up_at_once(&request));
+            return Outcome::Now(self.shared.look_up_at_once(&request, due));
         }
-        Outcome::Later(Box::pin(async move { self.shared.look_up(&request).await }))
+        Outcome::Later(Box::pin(async move { self.shared.look_up(&request, due).await }))
     }
 }
 
@@ -195,7 +221,8 @@ thread_local! {
 #[tonic::async_trait]
 impl FeatureService for Features {
     async fn get_features(&self, request: Request<v1::GetFeaturesRequest>) -> Result<tonic::Response<v1::GetFeaturesResponse>, Status> {
-        let response = self.look_up(request.get_ref()).await?;
+        let due = request.extensions().get::<Due>().map(|due| due.0);
+        let response = self.look_up(request.get_ref(), due).await?;
         decoded(response.as_message()).map(tonic::Response::new)
     }
 

@@ -12,14 +12,14 @@ use crate::harness::real::text;
 use crate::harness::redis::Redis;
 
 /// A server that is told to end when it is dropped.
-struct Running {
+pub(super) struct Running {
     child: Child,
-    address: String,
-    http: Option<String>,
+    pub(super) address: String,
+    pub(super) http: Option<String>,
 }
 
 impl Running {
-    fn start(arguments: &[&str]) -> Running {
+    pub(super) fn start(arguments: &[&str]) -> Running {
         let command = || Command::new(env!("CARGO_BIN_EXE_floodmark"));
         let mut child = command().args(arguments).stdout(Stdio::piped()).spawn().expect("the floodmark command");
         let mut line = String::new();
@@ -81,9 +81,15 @@ fn serve_answers_what_up_has_taken_in() {
     assert_eq!(serve.get(), Some(embedded));
 }
 
-fn exchange(address: &str, what: &str, body: &str) -> String {
+pub(super) fn exchange(address: &str, what: &str, body: &str) -> String {
+    exchange_with(address, what, "", body)
+}
+
+/// The same with more headers, each with the end of its line.
+pub(super) fn exchange_with(address: &str, what: &str, headers: &str, body: &str) -> String {
     let mut stream = TcpStream::connect(address).expect("a connection");
-    write!(stream, "{what} HTTP/1.1\r\nhost: test\r\nconnection: close\r\ncontent-length: {}\r\n\r\n{body}", body.len())
+    let length = body.len();
+    write!(stream, "{what} HTTP/1.1\r\nhost: test\r\nconnection: close\r\n{headers}content-length: {length}\r\n\r\n{body}")
         .expect("a request");
     let mut answer = String::new();
     stream.read_to_string(&mut answer).expect("an answer");

@@ -16,6 +16,7 @@ use tonic::{Code, Request as Grpc, Status};
 use super::proto_json::{broken, pool, read, write};
 use super::routes::{Call, Found, Route, find};
 use super::{Answer, Handler, Refused, Request, json, openapi, refusal};
+use crate::deadline::{Due, deadline_exceeded, timeout};
 use crate::metrics::calls::{Counts, Lane};
 use crate::score::Scores;
 use crate::service::Features;
@@ -46,12 +47,16 @@ impl Calls {
         self.scores.as_deref().ok_or_else(|| Status::unimplemented("there are no models on this server; start it with --models"))
     }
 
-    async fn call(&self, route: &Route, name: &str, request: &Request) -> Result<Bytes, Status> {
+    async fn call(&self, route: &Route, name: &str, request: &Request, due: Option<Instant>) -> Result<Bytes, Status> {
         let rpc = self.rpc(route)?;
         let asked = Asked { kind: rpc.input(), body: &request.body, name };
         let out = rpc.output();
         match route.call {
-            Call::GetFeatures => write(&out, &self.features.get_features(asked.message()?).await?.into_inner()),
+            Call::GetFeatures => {
+                let mut asked = asked.message()?;
+                due.map(|due| asked.extensions_mut().insert(Due(due)));
+                write(&out, &self.features.get_features(asked).await?.into_inner())
+            }
             Call::ListServices => write(&out, &self.features.list_services(asked.bodiless(|_, _| ())).await?.into_inner()),
             Call::GetService => write(
                 &out,
@@ -93,9 +98,14 @@ impl Calls {
         match find(&request.method, request.path()) {
             Found::Call(..) if !is_plain(request) => Some(Refused::Encoded.response()),
             Found::Call(route, name) => {
-                let (service, method) = route.rpc;
-                let mut watched = self.lane.begin(self.lane.place(&format!("/{service}/{method}")), Instant::now());
-                let body = self.call(route, &name, request).await;
+                let ((service, method), began) = (route.rpc, Instant::now());
+                let mut watched = self.lane.begin(self.lane.place(&format!("/{service}/{method}")), began);
+                let due = timeout(&request.headers).map(|after| began + after);
+                let call = self.call(route, &name, request, due);
+                let body = match due {
+                    Some(due) => tokio::time::timeout_at(due.into(), call).await.unwrap_or_else(|_| Err(deadline_exceeded())),
+                    None => call.await,
+                };
                 watched.end(body.as_ref().map_or_else(Status::code, |_| Code::Ok));
                 Some(answered(body))
             }

@@ -1,6 +1,7 @@
 //! Inferences on the short way: those of a turn are scored together, one run for each model. Many rows leave others their turn.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use bytes::Bytes;
 use floodmark_proto::inference::{ModelInferRequest, ModelInferResponse};
@@ -42,7 +43,7 @@ impl UnaryMethod for Infer {
         self.max_request_bytes
     }
 
-    fn call(self: Arc<Self>, request: Bytes, in_turn: bool) -> Outcome {
+    fn call(self: Arc<Self>, request: Bytes, _: Option<Instant>, in_turn: bool) -> Outcome {
         let request = match ModelInferRequest::decode(request) {
             Ok(request) => request,
             Err(error) => return Outcome::Now(Err(Status::internal(format!("the message cannot be decoded: {error}")))),

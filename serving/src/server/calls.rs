@@ -19,8 +19,9 @@ pub(super) const PREFIX: usize = 5;
 pub trait UnaryMethod: Send + Sync {
     /// A request of more bytes is refused.
     fn max_request_bytes(&self) -> usize;
-    /// Answers a request's message. In a turn it may wait for the others of the turn; else nobody will tell it that they have come.
-    fn call(self: Arc<Self>, request: Bytes, in_turn: bool) -> Outcome;
+    /// Answers a request's message; after `due`, nobody waits for the answer. In a turn it may wait for the others of the turn; else
+    /// nobody will tell it that they have come.
+    fn call(self: Arc<Self>, request: Bytes, due: Option<Instant>, in_turn: bool) -> Outcome;
     /// All calls of a turn have come: those that wait to be worked on together need wait no longer.
     fn end_turn(&self) {}
 }

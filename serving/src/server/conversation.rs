@@ -31,8 +31,7 @@ use super::admission::{self, Load, Standing};
 use super::calls::{Calls, Unary};
 use super::routed::{RoutedCall, RoutedReply};
 use super::unary::{Reply, UnaryCall};
-use crate::deadline::{timeout, within};
-use crate::metrics::calls::Watched;
+use crate::deadline::{Due, timeout, within};
 
 /// A call that has been read and not been run.
 type Waiting = Pin<Box<dyn Future<Output = ()> + Send>>;
@@ -162,20 +161,25 @@ impl hyper::service::Service<Request<Incoming>> for Dispatch {
 
     fn call(&self, request: Request<Incoming>) -> Call {
         match self.calls.unary(request.uri().path()) {
-            Some(unary) if is_plain(&request) => Call::Unary(call(unary, self.calls.begin_unary(unary, read_at()), request)),
+            Some(unary) if is_plain(&request) => Call::Unary(call(&self.calls, unary, request)),
             _ => Call::Routed(Box::new(routed(&self.calls, request))),
         }
     }
 }
 
-fn call(unary: &Unary, watched: Watched, request: Request<Incoming>) -> UnaryCall {
-    let deadline = timeout(request.headers());
-    UnaryCall::new(unary.method.clone(), watched, request.into_body(), deadline)
+fn call(calls: &Calls, unary: &Unary, request: Request<Incoming>) -> UnaryCall {
+    let read = read_at();
+    let (watched, deadline) = (calls.begin_unary(unary, read), timeout(request.headers()));
+    UnaryCall::new(unary.method.clone(), watched, request.into_body(), deadline, read)
 }
 
-fn routed(calls: &Calls, request: Request<Incoming>) -> RoutedCall {
-    let watched = calls.begin(request.uri().path(), read_at());
-    RoutedCall::new(within(timeout(request.headers()), calls.routes.clone().call(request.map(Body::new))), watched)
+fn routed(calls: &Calls, mut request: Request<Incoming>) -> RoutedCall {
+    let read = read_at();
+    let (watched, deadline) = (calls.begin(request.uri().path(), read), timeout(request.headers()));
+    if let Some(after) = deadline {
+        request.extensions_mut().insert(Due(read + after));
+    }
+    RoutedCall::new(within(deadline, calls.routes.clone().call(request.map(Body::new))), watched)
 }
 
 /// Whether a call is as the unary path takes it; the rest is tonic's to answer or refuse.

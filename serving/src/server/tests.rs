@@ -219,7 +219,7 @@ impl UnaryMethod for Slow {
         1 << 20
     }
 
-    fn call(self: Arc<Self>, _: bytes::Bytes, _: bool) -> Outcome {
+    fn call(self: Arc<Self>, _: bytes::Bytes, _: Option<Instant>, _: bool) -> Outcome {
         thread::sleep(Duration::from_millis(2));
         Outcome::Now(Ok(Framed::with_capacity(0)))
     }

@@ -5,7 +5,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::{Arc, LazyLock};
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::{Buf, Bytes, BytesMut};
 use http::{HeaderMap, HeaderValue, Response, header};
@@ -41,13 +41,21 @@ enum Received {
 /// The client's deadline; a timer is made only for a call that has to wait.
 enum Deadline {
     None,
-    After(Duration),
+    /// So long after the call was read, which is then.
+    After(Duration, Instant),
     Running(Pin<Box<Sleep>>),
 }
 
 impl UnaryCall {
-    pub(super) fn new(method: Arc<dyn UnaryMethod>, watched: Watched, body: Incoming, deadline: Option<Duration>) -> UnaryCall {
-        let deadline = deadline.map_or(Deadline::None, Deadline::After);
+    /// `read` is when it came.
+    pub(super) fn new(
+        method: Arc<dyn UnaryMethod>,
+        watched: Watched,
+        body: Incoming,
+        deadline: Option<Duration>,
+        read: Instant,
+    ) -> UnaryCall {
+        let deadline = deadline.map_or(Deadline::None, |after| Deadline::After(after, read + after));
         UnaryCall { method, watched, body, received: Received::One(Bytes::new()), later: None, deadline }
     }
 
@@ -61,7 +69,7 @@ impl UnaryCall {
             if refused {
                 return Poll::Ready(Err(overloaded()));
             }
-            match self.method.clone().call(message, in_turn()) {
+            match self.method.clone().call(message, self.deadline.due(), in_turn()) {
                 Outcome::Now(answer) => return Poll::Ready(answer),
                 Outcome::Later(answer) => self.later = Some(answer),
             }
@@ -101,12 +109,21 @@ impl Future for UnaryCall {
 impl Deadline {
     /// Whether a call that has waited so long is too late.
     fn is_within(&self, waited: Duration) -> bool {
-        matches!(self, Deadline::After(after) if *after <= waited)
+        matches!(self, Deadline::After(after, _) if *after <= waited)
+    }
+
+    /// When it is.
+    fn due(&self) -> Option<Instant> {
+        match self {
+            Deadline::None => None,
+            Deadline::After(_, due) => Some(*due),
+            Deadline::Running(sleep) => Some(sleep.deadline().into_std()),
+        }
     }
 
     fn poll(&mut self, context: &mut Context<'_>) -> Poll<()> {
-        if let Deadline::After(after) = self {
-            *self = Deadline::Running(Box::pin(tokio::time::sleep(*after)));
+        if let Deadline::After(_, due) = self {
+            *self = Deadline::Running(Box::pin(tokio::time::sleep_until((*due).into())));
         }
         match self {
             Deadline::Running(sleep) => sleep.as_mut().poll(context),

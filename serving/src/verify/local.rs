@@ -60,7 +60,7 @@ impl Again for Local {
 
     fn look_up(&mut self, requests: &[v1::GetFeaturesRequest]) -> Vec<Result<v1::GetFeaturesResponse, Status>> {
         let look_up = |request: &v1::GetFeaturesRequest| {
-            let framed = self.features.look_up_at_once(request)?;
+            let framed = self.features.look_up_at_once(request, None)?;
             v1::GetFeaturesResponse::decode(framed.as_message()).map_err(|error| Status::internal(error.to_string()))
         };
         requests.iter().map(look_up).collect()

@@ -57,7 +57,7 @@ impl FromStr for Address {
         let at = if user.is_empty() { "" } else { "@" };
         let info = |user: &str, at: &str, host: &str, db: &str| {
             let info = format!("{scheme}://{user}{at}{host}/{db}").into_connection_info().map_err(|error| wrong(error.to_string()))?;
-            // Which library this is would be one more command that a user has to be allowed.
+            // Which library this is would be two more answers that a connection waits for, and one more command that a user has to be allowed.
             let settings = info.redis_settings().clone().set_skip_set_lib_name();
             Ok::<_, OnlineError>(info.set_redis_settings(settings))
         };
@@ -288,6 +288,7 @@ impl Link {
         if !info.contains("cluster_enabled:1") {
             return Ok(vec![node]);
         }
+        connection.set_read_timeout(Some(left(deadline)?))?;
         let ranges: Vec<Vec<Value>> = ::redis::cmd("CLUSTER").arg("SLOTS").query(connection)?;
         let mut nodes: Vec<((String, u16), Node)> = Vec::new();
         for range in &ranges {
@@ -315,8 +316,8 @@ impl Link {
 impl Node {
     fn connection(&mut self, deadline: Instant) -> Result<&mut Connection, Failed> {
         if self.connection.is_none() {
+            let connection = Client::open(self.info.clone())?.get_connection_with_timeout(left(deadline)?)?;
             let timeout = left(deadline)?;
-            let connection = Client::open(self.info.clone())?.get_connection_with_timeout(timeout)?;
             connection.set_read_timeout(Some(timeout))?;
             connection.set_write_timeout(Some(timeout))?;
             self.connection = Some(connection);

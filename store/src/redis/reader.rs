@@ -5,7 +5,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use ::redis::{Cmd, Value};
 use floodmark_features::codec::restore;
@@ -88,12 +88,17 @@ impl Reader {
         self.read_within(lookup, asks, self.settings.read_patience)
     }
 
+    /// How long Redis is waited for, unless something else is said.
+    pub fn patience(&self) -> Duration {
+        self.settings.read_patience
+    }
+
     /// The same, with other patience.
     pub fn read_within(&self, lookup: &Lookup, asks: &[Ask<'_>], patience: Duration) -> Vec<Result<Answer, ReadError>> {
-        let mut tries = 1;
+        let (began, mut tries) = (Instant::now(), 1);
         loop {
             let (mut shelves, places) = self.shelves(lookup, asks);
-            if let Err(error) = self.fetch(&mut shelves, patience) {
+            if let Err(error) = self.fetch(&mut shelves, patience.saturating_sub(began.elapsed())) {
                 return self.refuse_all(asks, error);
             }
             // A partition that is ahead of another is read as the other is.
