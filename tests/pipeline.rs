@@ -2,6 +2,7 @@
 //! makes of the same records, whoever shares the work.
 
 mod given;
+mod lost;
 mod moving;
 pub(crate) mod world;
 

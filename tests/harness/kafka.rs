@@ -182,6 +182,16 @@ impl Kafka {
         made.into_iter().for_each(|result| assert!(result.is_ok(), "{result:?}"));
     }
 
+    /// Deletes what a partition has before an offset, as retention does.
+    pub(crate) fn cut(&self, topic: &str, partition: i32, before: i64) {
+        let admin: AdminClient<DefaultClientContext> = self.config().create().expect("a client");
+        let mut list = TopicPartitionList::new();
+        list.add_partition_offset(topic, partition, Offset::Offset(before)).expect("a partition");
+        let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+        let cut = runtime.block_on(admin.delete_records(&list, &AdminOptions::new())).expect("an answer");
+        assert!(cut.elements().iter().all(|element| element.error().is_ok()), "{cut:?}");
+    }
+
     /// Keys and values of all records of a topic that committed transactions left, partition by partition.
     pub(crate) fn committed(&self, topic: &str) -> Vec<(String, String)> {
         let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("text");

@@ -153,6 +153,8 @@ pub struct Done {
     pub read: AtomicU64,
     /// Records that were refused.
     pub rejected: AtomicU64,
+    /// Records that were gone before they were read, and were passed over.
+    pub skipped: AtomicU64,
     /// Late events and closed windows that were published.
     pub published: AtomicU64,
     /// Transactions that were committed.

@@ -76,6 +76,8 @@ catalog! {
         "Records that a worker has taken in: of a source's topic, or of the feature log. Counted once they are committed.";
     PIPELINE_REJECTED: Counter "floodmark_pipeline_rejected_total" ["role", "source"]
         "Records that route has refused.";
+    PIPELINE_SKIPPED: Counter "floodmark_pipeline_skipped_total" ["role", "source"]
+        "Offsets that a topic no longer had when route came to them (its retention), and that it passed over (lost=skip).";
     PIPELINE_PUBLISHED: Counter "floodmark_pipeline_published_total" ["role", "source"]
         "Late events and closed windows that apply has published.";
     PIPELINE_TRANSACTIONS: Counter "floodmark_pipeline_transactions_total" ["role", "source", "outcome"]

@@ -22,6 +22,7 @@ pub(super) fn of_worker(role: &'static str, source: &str, done: &Arc<Done>) -> V
     vec![
         counter(&catalog::PIPELINE_READ, &[role, source], |done| &done.read),
         counter(&catalog::PIPELINE_REJECTED, &[role, source], |done| &done.rejected),
+        counter(&catalog::PIPELINE_SKIPPED, &[role, source], |done| &done.skipped),
         counter(&catalog::PIPELINE_PUBLISHED, &[role, source], |done| &done.published),
         counter(&catalog::PIPELINE_TRANSACTIONS, &[role, source, "committed"], |done| &done.commits),
         counter(&catalog::PIPELINE_TRANSACTIONS, &[role, source, "aborted"], |done| &done.aborts),

@@ -75,6 +75,8 @@ struct Owned {
     router: Router,
     /// The offset that the next batch begins with, in the log's eyes.
     from: u64,
+    /// Records that are gone since then: the next batch passes over them.
+    skipped: u64,
     /// When it was last said that the partition is idle.
     idle_since: Option<Instant>,
     /// When records were routed last, until that is settled.
@@ -249,7 +251,7 @@ impl Route {
         progress.partition_mut(at).next_offset = from;
         let router = Router::new(self.plan.clone(), self.input.source, self.log_partitions, progress).alone(position.partition as u64);
         let intake = Intake::new(name, from.max(oldest), self.source(), &self.required, self.beside.clone());
-        Ok(Owned { intake, router, from, idle_since: None, unsettled })
+        Ok(Owned { intake, router, from, skipped: oldest.saturating_sub(from), idle_since: None, unsettled })
     }
 
     /// Takes records for an interval from the first on, and as long as the last shipment is under way. True if positions are to be looked
@@ -371,7 +373,7 @@ impl Route {
             watermark: owned.router.progress().watermark_of(0),
             activity,
         };
-        Some(Turn { head, commit })
+        Some(Turn { head, commit, skipped: std::mem::take(&mut owned.skipped) })
     }
 
     fn committed(&self, turns: &[Turn]) {
@@ -380,6 +382,7 @@ impl Route {
         for turn in turns {
             self.done.add(&self.done.read, turn.commit.read as usize);
             self.done.add(&self.done.rejected, turn.commit.rejects.len());
+            self.done.add(&self.done.skipped, turn.skipped as usize);
             self.done.status.reached(turn.number(), turn.head.offsets.end, turn.head.activity != Activity::Active);
         }
     }
@@ -393,7 +396,7 @@ impl Owned {
             offsets: crate::offsets::Offsets::default(),
             appended: Vec::new(),
             rejects: Vec::new(),
-            end: self.from,
+            end: self.intake.next,
         }
     }
 }

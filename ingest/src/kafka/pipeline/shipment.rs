@@ -20,6 +20,8 @@ use crate::kafka::transactions::{Broken, Transactions};
 pub(super) struct Turn {
     pub(super) head: BatchHead,
     pub(super) commit: Commit,
+    /// Records that were gone, and are passed over.
+    pub(super) skipped: u64,
 }
 
 /// Writes turns where they belong.
