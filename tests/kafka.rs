@@ -1,5 +1,7 @@
 //! Kafka topics into the embedded store, from a real broker: each record has one outcome, whatever is killed or stopped in between.
 
+mod outbox;
+
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use std::net::TcpStream;

@@ -66,18 +66,24 @@ pub(crate) fn start_with(store: &Path, more: &[&str]) -> Running {
 }
 
 pub(crate) fn start_defined(definitions: &Path, store: &Path, more: &[&str]) -> Running {
+    start_telling(definitions, store, more, Stdio::inherit())
+}
+
+/// The same, with another standard error.
+pub(crate) fn start_telling(definitions: &Path, store: &Path, more: &[&str], errors: Stdio) -> Running {
     // On a busy machine calls wait, and none is to be refused for that.
     let up = ["--longest-wait", "0", "--store", store.to_str().expect("text")];
-    start_command("up", definitions, &[&up, more].concat())
+    start_command("up", definitions, &[&up, more].concat(), errors)
 }
 
 /// `up` or `serve`.
-pub(crate) fn start_command(command: &str, definitions: &Path, more: &[&str]) -> Running {
+pub(crate) fn start_command(command: &str, definitions: &Path, more: &[&str], errors: Stdio) -> Running {
     let mut child = Command::new(env!("CARGO_BIN_EXE_floodmark"))
         .args([command, "--listen", "127.0.0.1:0", "--json", "--definitions"])
         .arg(definitions)
         .args(more)
         .stdout(Stdio::piped())
+        .stderr(errors)
         .spawn()
         .expect("the floodmark command");
     let mut line = String::new();

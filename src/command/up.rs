@@ -15,7 +15,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use floodmark_ingest::kafka::Topic;
-use floodmark_ingest::kafka::outbox::Outbox;
 use floodmark_ingest::push::Push;
 use floodmark_ingest::replay::Input;
 use floodmark_ingest::writer;
@@ -168,7 +167,7 @@ pub(crate) fn run(args: &Args, json: bool) -> Result<(), Failure> {
         tell_log(log.end());
     }
     // After the writer: what it decided last is to go out too.
-    outbox.map(Outbox::end).transpose()?;
+    outbox.map(published::end).transpose()?;
     let drained = drained?;
     mirrored?;
     match drained {

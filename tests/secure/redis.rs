@@ -42,7 +42,7 @@ fn get(running: &Running) -> Value {
 
 /// `serve`, which answers from Redis.
 fn serve(definitions: &Path, more: &[&str]) -> Running {
-    crate::push::start_command("serve", definitions, &[more, &["--online-patience", "5000"]].concat())
+    crate::push::start_command("serve", definitions, &[more, &["--online-patience", "5000"]].concat(), Stdio::inherit())
 }
 
 #[test]

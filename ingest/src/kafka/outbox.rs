@@ -63,8 +63,11 @@ pub enum OutboxError {
 /// A running outbox.
 pub struct Outbox {
     shared: Arc<Shared>,
-    thread: JoinHandle<Result<(), OutboxError>>,
+    thread: JoinHandle<Result<Left, OutboxError>>,
 }
+
+/// How many outputs are left for the next start; `None` where no broker has told how far they had been sent before.
+pub type Left = Option<u64>;
 
 /// What its thread tells.
 #[derive(Debug, Default)]
@@ -102,6 +105,11 @@ impl Shared {
     pub fn rebuilds(&self) -> u64 {
         self.rebuilds.load(Ordering::Relaxed)
     }
+
+    /// What its clients have to say.
+    pub fn status(&self) -> &Status {
+        &self.status
+    }
 }
 
 impl Outbox {
@@ -110,7 +118,7 @@ impl Outbox {
         let shared = Arc::new(Shared::default());
         // A property that is wrong is told now, not when a broker answers.
         let _: AdminClient<Told> = admin(&topic).create_with_context(Told(shared.status.clone())).map_err(OutboxError::Client)?;
-        let sender = Sender { topic, store, encode, shared: shared.clone(), next: BTreeMap::new() };
+        let sender = Sender { topic, store, encode, shared: shared.clone(), next: None };
         Ok(Outbox { shared, thread: std::thread::spawn(move || sender.run()) })
     }
 
@@ -119,8 +127,8 @@ impl Outbox {
         self.shared.clone()
     }
 
-    /// Sends what is left, once nothing more comes, and ends.
-    pub fn end(self) -> Result<(), OutboxError> {
+    /// Sends what is left, once nothing more comes and as far as there is time, and ends.
+    pub fn end(self) -> Result<Left, OutboxError> {
         self.shared.ending.store(true, Ordering::Release);
         self.thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
     }
@@ -132,15 +140,17 @@ struct Sender {
     store: Arc<Store>,
     encode: Encoder,
     shared: Arc<Shared>,
-    /// For each kind and source, the place where the next transaction begins.
-    next: BTreeMap<(OutputKind, usize), u64>,
+    /// For each kind and source, the place where the next transaction begins, once a broker has told.
+    next: Option<Places>,
 }
+
+type Places = BTreeMap<(OutputKind, usize), u64>;
 
 /// Outputs of one kind and source, and the place after them.
 type Part = ((OutputKind, usize), Vec<Output>, u64);
 
 impl Sender {
-    fn run(mut self) -> Result<(), OutboxError> {
+    fn run(mut self) -> Result<Left, OutboxError> {
         let mut ending: Option<Instant> = None;
         let mut over = |shared: &Shared| {
             let told = shared.ending.load(Ordering::Acquire);
@@ -160,7 +170,7 @@ impl Sender {
                 let parts = self.parts()?;
                 if parts.is_empty() {
                     if last {
-                        return Ok(());
+                        return Ok(Some(0));
                     }
                     std::thread::sleep(WAIT);
                     continue;
@@ -183,7 +193,30 @@ impl Sender {
             }
             self.shared.rebuilds.fetch_add(1, Ordering::Relaxed);
         }
-        Ok(())
+        Ok(self.left()?)
+    }
+
+    fn left(&self) -> Result<Left, StoreError> {
+        let mut left = 0;
+        for (kind, source) in self.kinds() {
+            let mut from = self.place(kind, source);
+            loop {
+                let found = self.store.outputs_from(kind, source, from, MOST)?;
+                let Some((last, _)) = found.last() else { break };
+                (left, from) = (left + found.len() as u64, last + 1);
+            }
+        }
+        // Where there is none at all, none is left.
+        Ok((self.next.is_some() || left == 0).then_some(left))
+    }
+
+    /// All there are.
+    fn kinds(&self) -> impl Iterator<Item = (OutputKind, usize)> + use<> {
+        (0..self.store.definitions().sources.len()).flat_map(|source| OutputKind::ALL.map(|kind| (kind, source)))
+    }
+
+    fn place(&self, kind: OutputKind, source: usize) -> u64 {
+        self.next.as_ref().and_then(|next| next.get(&(kind, source)).copied()).unwrap_or(0)
     }
 
     /// A producer, and the places that the last one had committed; `None` if the brokers do not answer.
@@ -203,7 +236,7 @@ impl Sender {
             }
         };
         match self.read_places()? {
-            Ok(next) => self.next = next,
+            Ok(next) => self.next = Some(next),
             Err(error) => {
                 self.shared.status.trouble(&error.to_string());
                 return Ok(None);
@@ -214,14 +247,11 @@ impl Sender {
 
     fn parts(&self) -> Result<Vec<Part>, StoreError> {
         let mut parts = Vec::new();
-        for source in 0..self.store.definitions().sources.len() {
-            for kind in OutputKind::ALL {
-                let from = self.next.get(&(kind, source)).copied().unwrap_or(0);
-                let found = self.store.outputs_from(kind, source, from, MOST)?;
-                if let Some((last, _)) = found.last() {
-                    let next = last + 1;
-                    parts.push(((kind, source), found.into_iter().map(|(_, output)| output).collect(), next));
-                }
+        for (kind, source) in self.kinds() {
+            let found = self.store.outputs_from(kind, source, self.place(kind, source), MOST)?;
+            if let Some((last, _)) = found.last() {
+                let next = last + 1;
+                parts.push(((kind, source), found.into_iter().map(|(_, output)| output).collect(), next));
             }
         }
         Ok(parts)
@@ -242,9 +272,10 @@ impl Sender {
 
     fn sent(&mut self, parts: Vec<Part>) {
         self.shared.commits.fetch_add(1, Ordering::Relaxed);
+        self.shared.status.well();
         for (of, outputs, next) in parts {
             self.shared.sent.fetch_add(outputs.len() as u64, Ordering::Relaxed);
-            self.next.insert(of, next);
+            self.next.get_or_insert_default().insert(of, next);
         }
     }
 
@@ -258,13 +289,10 @@ impl Sender {
     }
 
     /// The places of the last committed transaction, from the first record of the topic to its end.
-    fn read_places(&self) -> Result<Result<BTreeMap<(OutputKind, usize), u64>, KafkaError>, OutboxError> {
+    fn read_places(&self) -> Result<Result<Places, KafkaError>, OutboxError> {
         let topic = self.progress_topic();
-        let keys: BTreeMap<String, (OutputKind, usize)> = OutputKind::ALL
-            .iter()
-            .flat_map(|kind| (0..self.store.definitions().sources.len()).map(|source| (*kind, source)))
-            .map(|(kind, source)| (self.progress_key(kind, source), (kind, source)))
-            .collect();
+        let keys: BTreeMap<String, (OutputKind, usize)> =
+            self.kinds().map(|(kind, source)| (self.progress_key(kind, source), (kind, source))).collect();
         let mut list = TopicPartitionList::new();
         let added = list.add_partition_offset(&topic, 0, Offset::Beginning);
         let assigned = added.and_then(|()| {

@@ -72,6 +72,8 @@ catalog! {
         "Kafka transactions of side outputs: committed, aborted (and sent again).";
     PUBLISH_PRODUCERS: Counter "floodmark_publish_producers_replaced_total" []
         "Producers that were thrown away, as what became of their transaction was not known, or they were fenced.";
+    PUBLISH_TROUBLES: Counter "floodmark_publish_troubles_total" []
+        "What the Kafka clients of side outputs complained of: a broker that is away, a connection cut.";
     PIPELINE_READ: Counter "floodmark_pipeline_read_total" ["role", "source"]
         "Records that a worker has taken in: of a source's topic, or of the feature log. Counted once they are committed.";
     PIPELINE_REJECTED: Counter "floodmark_pipeline_rejected_total" ["role", "source"]
