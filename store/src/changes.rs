@@ -299,3 +299,6 @@ pub(crate) enum Wanted {
     /// The chunks that changed after a version.
     Changed(u64),
 }
+
+#[cfg(test)]
+mod tests;
