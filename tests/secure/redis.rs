@@ -1,6 +1,7 @@
 //! Redis over TLS, by users who may do what the documentation says and no more.
 
 use std::path::Path;
+use std::process::Stdio;
 
 use serde_json::Value;
 

@@ -105,11 +105,6 @@ impl Shared {
     pub fn rebuilds(&self) -> u64 {
         self.rebuilds.load(Ordering::Relaxed)
     }
-
-    /// What its clients have to say.
-    pub fn status(&self) -> &Status {
-        &self.status
-    }
 }
 
 impl Outbox {
