@@ -139,6 +139,14 @@ impl Section {
         self.sequence.is_empty()
     }
 
+    /// Makes room for so many more events of so many words each.
+    pub fn reserve(&mut self, events: usize, words: usize) {
+        self.sequence.reserve(events);
+        self.key_ends.reserve(events);
+        self.hashes.reserve(events);
+        self.rows.words.reserve(events * words);
+    }
+
     /// The key of an event.
     pub fn key(&self, row: usize) -> &[u8] {
         let start = row.checked_sub(1).map_or(0, |before| self.key_ends[before] as usize);

@@ -141,10 +141,21 @@ impl Router {
         }
     }
 
+    /// For events that are spread over the partitions evenly: sections that grow are copied each time.
+    fn make_room(&self, events: usize, commit: &mut Commit) {
+        let each = events / self.partitions + events / self.partitions / 8;
+        for sections in &mut commit.partitions {
+            for at in &self.sections {
+                sections[*at].reserve(each, self.plan.sections[*at].layout.stride());
+            }
+        }
+    }
+
     fn route_rows(&mut self, batch: &SourceBatch, partition: usize, receipt: Time, name: &str, commit: &mut Commit) {
         let plan = self.plan.clone();
         let definition = &plan.definitions.sources[self.source];
         let Some(columns) = Columns::of(&batch.columns, definition) else { return };
+        self.make_room(batch.columns.num_rows(), commit);
         let mut to_score = self.scored.then(|| Rows::new(definition, self.progress.next_sequence));
         for row in 0..batch.columns.num_rows() {
             let Some(offset) = batch.offsets.get(row) else { return };

@@ -37,7 +37,7 @@ impl RowBuilder {
     /// An empty builder. `required` are the positions of columns that must not be null beside the event time and the event id.
     pub fn new(source: &Source, required: &[usize]) -> RowBuilder {
         let layout = Layout::new(source, required);
-        let columns = layout.columns.iter().map(|column| ColumnBuilder::new(column.kind)).collect();
+        let columns = layout.columns.iter().map(|column| ColumnBuilder::with_capacity(column.kind, 0)).collect();
         RowBuilder { layout, columns, offsets: Offsets::default(), rejects: Vec::new(), bytes: 0, beside: Vec::new() }
     }
 
@@ -131,7 +131,9 @@ impl RowBuilder {
     /// The batch of what was taken and rejected since the last one; `end` is the position after it.
     pub fn finish(&mut self, end: u64) -> SourceBatch {
         let offsets = std::mem::take(&mut self.offsets);
-        let arrays = self.columns.iter_mut().map(ColumnBuilder::finish).collect();
+        let kinds = self.layout.columns.iter().map(|column| column.kind);
+        // The next batch tends to be about as long, and columns that grow are copied each time.
+        let arrays = self.columns.iter_mut().zip(kinds).map(|(column, kind)| column.finish(kind, offsets.len())).collect();
         let options = RecordBatchOptions::new().with_row_count(Some(offsets.len()));
         let columns = RecordBatch::try_new_with_options(self.layout.schema.clone(), arrays, &options)
             .expect("the builders have the types of the schema and equal lengths");
@@ -185,13 +187,14 @@ enum ColumnBuilder {
 }
 
 impl ColumnBuilder {
-    fn new(kind: Type) -> ColumnBuilder {
+    /// With room for so many rows.
+    fn with_capacity(kind: Type, rows: usize) -> ColumnBuilder {
         match kind {
-            Type::Bool => ColumnBuilder::Bool(BooleanBuilder::new()),
-            Type::Int64 => ColumnBuilder::Int(Int64Builder::new()),
-            Type::Float64 => ColumnBuilder::Float(Float64Builder::new()),
-            Type::String => ColumnBuilder::Str(StringBuilder::new()),
-            Type::Timestamp => ColumnBuilder::Time(TimestampMicrosecondBuilder::new()),
+            Type::Bool => ColumnBuilder::Bool(BooleanBuilder::with_capacity(rows)),
+            Type::Int64 => ColumnBuilder::Int(Int64Builder::with_capacity(rows)),
+            Type::Float64 => ColumnBuilder::Float(Float64Builder::with_capacity(rows)),
+            Type::String => ColumnBuilder::Str(StringBuilder::with_capacity(rows, 0)),
+            Type::Timestamp => ColumnBuilder::Time(TimestampMicrosecondBuilder::with_capacity(rows)),
         }
     }
 
@@ -211,13 +214,14 @@ impl ColumnBuilder {
         }
     }
 
-    fn finish(&mut self) -> ArrayRef {
-        match self {
-            ColumnBuilder::Bool(builder) => Arc::new(builder.finish()),
-            ColumnBuilder::Int(builder) => Arc::new(builder.finish()),
-            ColumnBuilder::Float(builder) => Arc::new(builder.finish()),
-            ColumnBuilder::Str(builder) => Arc::new(builder.finish()),
-            ColumnBuilder::Time(builder) => Arc::new(builder.finish()),
+    /// The column; the next one, of that kind, has room for so many rows.
+    fn finish(&mut self, kind: Type, rows: usize) -> ArrayRef {
+        match std::mem::replace(self, ColumnBuilder::with_capacity(kind, rows)) {
+            ColumnBuilder::Bool(mut builder) => Arc::new(builder.finish()),
+            ColumnBuilder::Int(mut builder) => Arc::new(builder.finish()),
+            ColumnBuilder::Float(mut builder) => Arc::new(builder.finish()),
+            ColumnBuilder::Str(mut builder) => Arc::new(builder.finish()),
+            ColumnBuilder::Time(mut builder) => Arc::new(builder.finish()),
         }
     }
 }
