@@ -94,7 +94,8 @@ pub(crate) fn verify(kafka: &Kafka, redis: &Redis, prefix: &str, input: &str, de
 
 /// Each partition's batches in order, with their offsets.
 fn batches(kafka: &Kafka, plan: &EnginePlan, topic: &str) -> BTreeMap<i32, Vec<(u64, RoutedBatch)>> {
-    let mut log: BTreeMap<i32, Vec<(u64, RoutedBatch)>> = BTreeMap::new();
+    let partitions = kafka.ends(topic, "read_committed").map_or(0, |ends| ends.len());
+    let mut log: BTreeMap<i32, Vec<(u64, RoutedBatch)>> = (0..partitions as i32).map(|partition| (partition, Vec::new())).collect();
     for found in kafka.records(topic, "read_committed") {
         let batch = decode_batch(plan, &found.value).expect("a batch");
         log.entry(found.partition).or_default().push((found.offset as u64, batch));
