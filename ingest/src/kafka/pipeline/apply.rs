@@ -29,7 +29,7 @@ use super::watchdog::{Watchdog, end_process};
 use super::{Done, Pipeline, PipelineError};
 use crate::kafka::client::AT_ONCE;
 use crate::kafka::consume::tells_of_loss;
-use crate::kafka::group::Group;
+use crate::kafka::group::{Change, Group};
 use crate::kafka::outbox::Encoder;
 
 /// How long to wait for a record before looking whether anything else is to be done.
@@ -154,8 +154,10 @@ impl Reader {
     fn run(mut self) -> Result<(), PipelineError> {
         while !self.common.done.is_stopping() {
             let lost = self.gather()?;
+            // Before anything is waited for: who we are is known for a moment only.
+            let changes = self.group.changes();
             self.end_round()?;
-            self.look_around(lost)?;
+            self.look_around(changes, lost)?;
             // While partitions move nothing can be published; it is as long as the others need to hear of it.
             if !self.group.has_changes()
                 && let Some(member) = self.group.member()
@@ -186,12 +188,12 @@ impl Reader {
     }
 
     /// Between rounds: which partitions are ours, and whether the keeper has each of them.
-    fn look_around(&mut self, lost: bool) -> Result<(), PipelineError> {
+    fn look_around(&mut self, changes: Vec<Change>, lost: bool) -> Result<(), PipelineError> {
         let mut keeper = self.keeper.lock();
         if lost {
             keeper.give_up();
         }
-        for change in self.group.changes() {
+        for change in changes {
             keeper.change(&mut self.group, change)?;
         }
         // What was read of partitions that the keeper has let go comes again.

@@ -177,8 +177,10 @@ impl Route {
 
     /// What is ours changes only when nothing is under way. True if that has failed, and positions are to be looked at afresh.
     fn serve_changes(&mut self, group: &mut Group, watchdog: &Watchdog) -> Result<bool, PipelineError> {
-        let lost = group.has_changes() && self.arrive(watchdog)?;
-        for change in group.changes() {
+        // Before anything is waited for: who we are is known for a moment only.
+        let changes = group.changes();
+        let lost = !changes.is_empty() && self.arrive(watchdog)?;
+        for change in changes {
             self.change(group, change, watchdog)?;
         }
         Ok(lost)
