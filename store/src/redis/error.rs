@@ -22,7 +22,9 @@ pub enum OnlineError {
         address: String,
     },
     /// Nothing was ever written under this name, or not all of it yet.
-    #[error("redis has no whole store of this name (yet): `floodmark up --online` writes one. name={name}")]
+    #[error(
+        "redis has no whole store of this name (yet): `floodmark up --online` writes one, or `floodmark ingest --role apply` soon after it has begun. name={name}"
+    )]
     Missing {
         /// The store's name.
         name: String,
