@@ -26,6 +26,8 @@ pub struct RowBuilder {
     layout: Layout,
     columns: Vec<ColumnBuilder>,
     offsets: Offsets,
+    /// How many the last batch had.
+    last: usize,
     rejects: Vec<Reject>,
     /// Bytes of text taken, accepted or not.
     bytes: usize,
@@ -38,7 +40,7 @@ impl RowBuilder {
     pub fn new(source: &Source, required: &[usize]) -> RowBuilder {
         let layout = Layout::new(source, required);
         let columns = layout.columns.iter().map(|column| ColumnBuilder::with_capacity(column.kind, 0)).collect();
-        RowBuilder { layout, columns, offsets: Offsets::default(), rejects: Vec::new(), bytes: 0, beside: Vec::new() }
+        RowBuilder { layout, columns, offsets: Offsets::default(), last: 0, rejects: Vec::new(), bytes: 0, beside: Vec::new() }
     }
 
     /// Takes a row of values in the order of the schema; an integer will do for a float. `false` if it was rejected.
@@ -131,9 +133,8 @@ impl RowBuilder {
     /// The batch of what was taken and rejected since the last one; `end` is the position after it.
     pub fn finish(&mut self, end: u64) -> SourceBatch {
         let offsets = std::mem::take(&mut self.offsets);
-        let kinds = self.layout.columns.iter().map(|column| column.kind);
-        // The next batch tends to be about as long, and columns that grow are copied each time.
-        let arrays = self.columns.iter_mut().zip(kinds).map(|(column, kind)| column.finish(kind, offsets.len())).collect();
+        self.last = offsets.len();
+        let arrays = self.columns.iter_mut().map(ColumnBuilder::finish).collect();
         let options = RecordBatchOptions::new().with_row_count(Some(offsets.len()));
         let columns = RecordBatch::try_new_with_options(self.layout.schema.clone(), arrays, &options)
             .expect("the builders have the types of the schema and equal lengths");
@@ -154,6 +155,12 @@ impl RowBuilder {
                 (value, _) => value,
             };
             row.push(self.layout.checked(position, value)?);
+        }
+        if self.offsets.is_empty() {
+            // A batch tends to be about as long as the last one, and columns that grow are copied each time. Not before there is a row: a
+            // partition at rest holds no memory.
+            let room = |column: &Column| ColumnBuilder::with_capacity(column.kind, self.last);
+            self.columns = self.layout.columns.iter().map(room).collect();
         }
         for (builder, value) in self.columns.iter_mut().zip(row) {
             if let ValueRef::Str(text) = value {
@@ -214,14 +221,13 @@ impl ColumnBuilder {
         }
     }
 
-    /// The column; the next one, of that kind, has room for so many rows.
-    fn finish(&mut self, kind: Type, rows: usize) -> ArrayRef {
-        match std::mem::replace(self, ColumnBuilder::with_capacity(kind, rows)) {
-            ColumnBuilder::Bool(mut builder) => Arc::new(builder.finish()),
-            ColumnBuilder::Int(mut builder) => Arc::new(builder.finish()),
-            ColumnBuilder::Float(mut builder) => Arc::new(builder.finish()),
-            ColumnBuilder::Str(mut builder) => Arc::new(builder.finish()),
-            ColumnBuilder::Time(mut builder) => Arc::new(builder.finish()),
+    fn finish(&mut self) -> ArrayRef {
+        match self {
+            ColumnBuilder::Bool(builder) => Arc::new(builder.finish()),
+            ColumnBuilder::Int(builder) => Arc::new(builder.finish()),
+            ColumnBuilder::Float(builder) => Arc::new(builder.finish()),
+            ColumnBuilder::Str(builder) => Arc::new(builder.finish()),
+            ColumnBuilder::Time(builder) => Arc::new(builder.finish()),
         }
     }
 }
