@@ -160,6 +160,22 @@ impl Kafka {
         partitions.iter().map(|partition| end(partition.id())).collect()
     }
 
+    /// Whether each transaction on a topic has ended, with its mark written: until then a broker that is killed may leave it hanging.
+    pub(crate) fn is_settled(&self, topic: &str) -> bool {
+        let stable = self.ends(topic, "read_committed");
+        stable.is_some() && stable == self.ends(topic, "read_uncommitted")
+    }
+
+    /// The last that its nodes have logged, for who looks into a test that has failed.
+    fn tell(&self) {
+        let Ok(files) = std::fs::read_dir(self.data()) else { return };
+        for path in files.flatten().map(|file| file.path()).filter(|path| path.extension().is_some_and(|ending| ending == "log")) {
+            let log = std::fs::read_to_string(&path).unwrap_or_default();
+            let lines: Vec<&str> = log.lines().collect();
+            eprintln!("{}:\n{}", path.display(), lines[lines.len().saturating_sub(60)..].join("\n"));
+        }
+    }
+
     fn data(&self) -> PathBuf {
         self.folder.path().join("kafka")
     }
@@ -249,6 +265,9 @@ impl Kafka {
 
 impl Drop for Kafka {
     fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.tell();
+        }
         let _ = script(&["stop", self.data().to_str().unwrap_or_default()]);
         if self.mounted {
             let _ = Command::new("umount").arg("--lazy").arg(self.data().join("data-1")).status();

@@ -65,6 +65,7 @@ fn outputs_that_cannot_be_sent_are_told_of_and_sent_by_the_next_start() {
     let server = start();
     push_refused(&server, 1, 2);
     sent(&server, 2.0);
+    until("marks", || ["left.rejects", "left.progress"].iter().all(|topic| kafka.is_settled(topic)));
     let began = std::time::Instant::now();
     kafka.signal("KILL");
     push_refused(&server, 2, 3);
