@@ -244,6 +244,17 @@ impl Kafka {
         all
     }
 
+    /// Begins a transaction under an id, with a record on a topic that somebody else uses.
+    pub(crate) fn begin(&self, id: &str, topic: &str) -> BaseProducer {
+        let producer: BaseProducer = self.config().set("transactional.id", id).create().expect("a producer");
+        producer.init_transactions(Duration::from_secs(20)).expect("an answer");
+        producer.begin_transaction().expect("a transaction");
+        let sent = producer.send(BaseRecord::to(topic).partition(0).key("other").payload("0"));
+        assert!(sent.is_ok(), "{:?}", sent.err());
+        producer.flush(Duration::from_secs(20)).expect("it is there");
+        producer
+    }
+
     /// Appends records, in this order in each partition, and waits until the broker has them.
     pub(crate) fn produce<'a>(&self, topic: &str, records: impl IntoIterator<Item = Record<'a>>) {
         let mut config = self.config();

@@ -1,11 +1,14 @@
 //! Side outputs while no broker is there: a metric counts what the clients complain of, and who ends then says what is left for the next
-//! start, which sends it.
+//! start, which sends it. And an open transaction of another, behind which nobody sees how far outputs were sent.
 
 use std::path::Path;
+use std::process::Stdio;
+use std::time::Duration;
 
 use floodmark_proto::v1;
 use floodmark_proto::v1::push_service_client::PushServiceClient;
 use floodmark_proto::v1::value::Kind;
+use rdkafka::producer::Producer;
 
 use super::home;
 use crate::harness::kafka::{Kafka, until};
@@ -86,4 +89,39 @@ fn outputs_that_cannot_be_sent_are_told_of_and_sent_by_the_next_start() {
     let said = end(server, &errors);
     assert!(!said.contains("the rest"), "{said}");
     assert_eq!(kafka.committed("left.rejects").len(), 5);
+}
+
+#[test]
+fn what_another_transaction_hides_is_waited_for_and_not_sent_twice() {
+    let Some(kafka) = Kafka::shared() else { return };
+    let home = home();
+    let publish = format!("kafka://{}/held", kafka.bootstrap);
+    let start = || {
+        start_telling(
+            &home.path().join("definitions.yaml"),
+            &home.path().join("store"),
+            &["--http", "127.0.0.1:0", "--publish", &publish],
+            Stdio::inherit(),
+        )
+    };
+    let metric = |server: &Running, name: &str| metrics(&server.http).and_then(|page| page.get(name).copied()).unwrap_or(0.0);
+    let sent = |server: &Running, many: f64| until("outputs", || metric(server, "floodmark_published_total") == many);
+
+    let server = start();
+    until("the topic", || kafka.ends("held.progress", "read_committed").is_some_and(|ends| ends.len() == 1));
+    let other = kafka.begin("another", "held.progress");
+    push_refused(&server, 1, 2);
+    sent(&server, 2.0);
+    server.terminate();
+    assert!(server.ended(), "it ends in order");
+
+    let server = start();
+    push_refused(&server, 2, 1);
+    until("a complaint", || metric(&server, "floodmark_publish_troubles_total") > 0.0);
+    assert_eq!(metric(&server, "floodmark_published_total"), 0.0);
+    other.abort_transaction(Duration::from_secs(10)).expect("an end");
+    sent(&server, 1.0);
+    server.terminate();
+    assert!(server.ended(), "it ends in order");
+    assert_eq!(kafka.committed("held.rejects").len(), 3);
 }

@@ -9,20 +9,19 @@
 //!   PREFIX.progress                                              key: STORE/KIND/SOURCE | value: the next place, in decimal
 //! ```
 
-use std::collections::BTreeMap;
+mod places;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use floodmark_store::{Output, OutputKind, Store, StoreError};
+use places::{Places, Unread};
 use rdkafka::admin::{AdminClient, NewTopic, TopicReplication};
-use rdkafka::consumer::{BaseConsumer, Consumer};
-use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::message::Message;
-use rdkafka::{Offset, TopicPartitionList};
+use rdkafka::error::KafkaError;
 
-use super::client::{self, Told, admin, consumer};
+use super::client::{self, Told, admin};
 use super::status::Status;
 use super::topic::Topic;
 use super::transactions::{Broken, Transactions};
@@ -139,8 +138,6 @@ struct Sender {
     next: Option<Places>,
 }
 
-type Places = BTreeMap<(OutputKind, usize), u64>;
-
 /// Outputs of one kind and source, and the place after them.
 type Part = ((OutputKind, usize), Vec<Output>, u64);
 
@@ -230,8 +227,9 @@ impl Sender {
                 return Ok(None);
             }
         };
-        match self.read_places()? {
+        match self.read_places() {
             Ok(next) => self.next = Some(next),
+            Err(Unread::NoPlace { key }) => return Err(OutboxError::Progress { topic: self.progress_topic(), key }),
             Err(error) => {
                 self.shared.status.trouble(&error.to_string());
                 return Ok(None);
@@ -283,40 +281,10 @@ impl Sender {
         format!("{:016x}/{}/{source}", self.store.id(), suffix(kind))
     }
 
-    /// The places of the last committed transaction, from the first record of the topic to its end.
-    fn read_places(&self) -> Result<Result<Places, KafkaError>, OutboxError> {
-        let topic = self.progress_topic();
-        let keys: BTreeMap<String, (OutputKind, usize)> =
-            self.kinds().map(|(kind, source)| (self.progress_key(kind, source), (kind, source))).collect();
-        let mut list = TopicPartitionList::new();
-        let added = list.add_partition_offset(&topic, 0, Offset::Beginning);
-        let assigned = added.and_then(|()| {
-            let client: BaseConsumer<Told> = consumer(&self.topic).create_with_context(Told(self.shared.status.clone()))?;
-            client.assign(&list).map(|()| client)
-        });
-        let client = match assigned {
-            Ok(client) => client,
-            Err(error) => return Ok(Err(error)),
-        };
-        let mut next = BTreeMap::new();
-        let began = Instant::now();
-        loop {
-            match client.poll(ANSWER) {
-                Some(Ok(record)) => {
-                    let key = String::from_utf8_lossy(record.key().unwrap_or_default());
-                    let Some(of) = keys.get(key.as_ref()) else { continue };
-                    let place = record.payload().and_then(|place| std::str::from_utf8(place).ok()?.parse().ok());
-                    let place: u64 = place.ok_or_else(|| OutboxError::Progress { topic: topic.clone(), key: key.into_owned() })?;
-                    next.insert(*of, place);
-                }
-                Some(Err(KafkaError::PartitionEOF(_))) => return Ok(Ok(next)),
-                Some(Err(error)) if began.elapsed() > ANSWER => return Ok(Err(error)),
-                None if began.elapsed() > ANSWER => {
-                    return Ok(Err(KafkaError::MessageConsumption(RDKafkaErrorCode::OperationTimedOut)));
-                }
-                Some(Err(_)) | None => {}
-            }
-        }
+    /// The places of the last committed transaction.
+    fn read_places(&self) -> Result<Places, Unread> {
+        let keys = self.kinds().map(|(kind, source)| (self.progress_key(kind, source), (kind, source))).collect();
+        places::read(&self.topic, &self.progress_topic(), &keys, &self.shared.status)
     }
 }
 
