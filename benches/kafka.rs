@@ -175,13 +175,15 @@ fn copy(kafka: &Kafka, events: usize) -> Duration {
     let producer: BaseProducer = config.create().unwrap();
     producer.init_transactions(Duration::from_secs(30)).unwrap();
     consumer.subscribe(&["transactions"]).unwrap();
-    let (began, mut copied) = (Instant::now(), 0);
+    // Until the group has formed nothing is copied, and how long that takes the first time says nothing of the rate.
+    let (mut began, mut copied) = (None, 0);
     while copied < events {
         producer.begin_transaction().unwrap();
         let until = Instant::now() + INTERVAL;
         let mut next = [None; PARTITIONS];
         while copied < events && Instant::now() < until {
             let Some(Ok(message)) = consumer.poll(until.saturating_duration_since(Instant::now())) else { continue };
+            began.get_or_insert_with(Instant::now);
             let mut record: BaseRecord<'_, [u8], [u8]> = BaseRecord::to("copy").payload(message.payload().unwrap());
             while let Err((_, back)) = producer.send(record) {
                 producer.poll(Duration::from_millis(1));
@@ -203,7 +205,7 @@ fn copy(kafka: &Kafka, events: usize) -> Duration {
         }
         producer.commit_transaction(Duration::from_secs(30)).unwrap();
     }
-    began.elapsed()
+    began.map_or(Duration::ZERO, |began| began.elapsed())
 }
 
 /// From the moment at which an event is handed to a producer (before the broker has it) until a look-up counts it.

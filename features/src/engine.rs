@@ -68,6 +68,8 @@ pub struct EntityState {
 
 /// Bytes of a key that stand with its entity: two integers with their tags fit.
 const HEAD: usize = 18;
+/// Rows of which is fetched from memory together what they will be put beside.
+const TOGETHER: usize = 16;
 
 fn head_of(key: &[u8]) -> [u8; HEAD] {
     let mut head = [0; HEAD];
@@ -328,15 +330,31 @@ impl Shard {
         let plan = self.plan.clone();
         let section_plan = &plan.sections[at];
         let routed = section.rows.rows(&section_plan.layout);
-        for row in rows {
-            if section_plan.emits {
-                self.follow(at, trail, Some(section.sequence[row]), outputs);
-            }
-            let outcome = self.apply_row(&plan, at, section, routed, row, version, tick, outputs);
-            if outcome > Outcome::Unassigned {
-                outputs.exceptions.push((section.sequence[row], outcome));
+        for begin in rows.clone().step_by(TOGETHER) {
+            let some = begin..rows.end.min(begin + TOGETHER);
+            self.fetch(section_plan, section, some.clone());
+            for row in some {
+                if section_plan.emits {
+                    self.follow(at, trail, Some(section.sequence[row]), outputs);
+                }
+                let outcome = self.apply_row(&plan, at, section, routed, row, version, tick, outputs);
+                if outcome > Outcome::Unassigned {
+                    outputs.exceptions.push((section.sequence[row], outcome));
+                }
             }
         }
+    }
+
+    /// Begins to fetch from memory what the rows will be put beside. Each step needs what the one before has fetched, and takes it for
+    /// all rows, so that they wait for memory together and not one after the other.
+    fn fetch(&self, section_plan: &SectionPlan, section: &Section, rows: std::ops::Range<usize>) {
+        let mut states = [None; TOGETHER];
+        for (state, row) in states.iter_mut().zip(rows) {
+            *state = self.entity(section_plan.entity, section.hashes[row], section.key(row));
+        }
+        let timelines = || states.iter().flatten().flat_map(|state| section_plan.views.iter().map(|view| &state.timelines[view.place]));
+        timelines().for_each(Timeline::fetch_last_node);
+        timelines().for_each(Timeline::fetch_end);
     }
 
     /// One event, view by view; the best outcome.

@@ -233,6 +233,28 @@ impl Timeline {
         }
     }
 
+    /// Begins to fetch from memory what [`Timeline::fetch_end`] looks at.
+    #[inline]
+    pub fn fetch_last_node(&self) {
+        if let Some(Node::Branch(branch)) = &self.root {
+            // Where it begins, and where it ends.
+            prefetch_index(&branch.children, branch.children.len() - 1);
+            prefetch_index(&branch.children, branch.children.len());
+        }
+    }
+
+    /// Begins to fetch from memory what an insert at the end will look at and write.
+    #[inline]
+    pub fn fetch_end(&self) {
+        let mut node = self.root.as_ref();
+        while let Some(at) = node {
+            node = match at {
+                Node::Leaf(chunk) => return chunk.block.fetch_end(),
+                Node::Branch(branch) => branch.children.last(),
+            };
+        }
+    }
+
     /// Memory in use, in bytes.
     pub fn bytes(&self) -> usize {
         self.bytes + size_of::<Timeline>()

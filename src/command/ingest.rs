@@ -70,7 +70,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "MILLISECONDS", default_value_t = 50, value_parser = clap::value_parser!(u64).range(1..=10_000))]
     commit_interval: u64,
     /// Partitions of the feature log, where it is made: apply can be shared by so many workers.
-    #[arg(long, value_name = "N", default_value_t = 16, value_parser = clap::value_parser!(i32).range(1..=4_096))]
+    #[arg(long, value_name = "N", default_value_t = 8, value_parser = clap::value_parser!(i32).range(1..=4_096))]
     log_partitions: i32,
     /// Redis, for apply: redis://[USER:PASSWORD@]HOST:PORT, rediss:// for TLS, redis+sentinel://HOST:PORT,.../MASTER; a cluster by any of its nodes.
     #[arg(long, value_name = "URL")]

@@ -153,6 +153,13 @@ impl Block {
         }
     }
 
+    /// Begins to fetch from memory where each column ends.
+    #[inline]
+    pub fn fetch_end(&self) {
+        let end = self.len.saturating_sub(1);
+        (end..self.words.len()).step_by(self.capacity.max(1)).for_each(|word| prefetch_index(&self.words, word));
+    }
+
     /// How many rows come before `(time, id)` in the total order, and whether the next one is it.
     pub fn place_of(&self, time: Time, id: &EventId, layout: &Layout, ends: Ends) -> (usize, bool) {
         self.place(time, layout, ends, |row| row.order_of_id(id))
