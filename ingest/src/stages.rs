@@ -15,7 +15,7 @@ use floodmark_store::{BatchReport, Commit, Store, StoreError};
 use crate::scoring::Scored;
 
 /// Batches that wait for a commit, and for being applied: enough to keep both busy, little enough to bound memory.
-const QUEUE: usize = 4;
+const QUEUE: usize = 8;
 /// Batches that share one fsync at most.
 const GROUP: usize = 8;
 /// Scores wait so long for a commit that takes them along.

@@ -70,7 +70,9 @@ impl RowBuilder {
 
     /// Takes the text of a JSON object, as [`RowBuilder::push_json`] does. `false` if it was rejected.
     pub fn push_json_text(&mut self, offset: u64, text: &str) -> bool {
-        self.push_raws(offset, text.len(), |columns| json_row::parse(text, columns), || text.to_owned())
+        let mut row = json_row::Raws::new();
+        let parsed = json_row::parse(text, &self.layout.columns, &mut row);
+        self.push_raws(offset, text.len(), |_| parsed.map(|()| row.as_slice()), || text.to_owned())
     }
 
     /// Takes a record of that many bytes that `parse` makes one field for each column of; the payload is made only if it has to be

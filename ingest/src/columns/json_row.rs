@@ -15,43 +15,45 @@ pub(crate) type Raws<'a> = SmallVec<[Raw<'a>; FIELDS]>;
 /// So many fields have most rows at most.
 pub(crate) const FIELDS: usize = 16;
 
-/// One field for each column; of a name that is written twice, the last one counts.
-pub(crate) fn parse<'a>(text: &'a str, columns: &[Column]) -> Result<Raws<'a>, RejectReason> {
+/// Fills in one field for each column; of a name that is written twice, the last one counts.
+pub(crate) fn parse<'a>(text: &'a str, columns: &[Column], row: &mut Raws<'a>) -> Result<(), RejectReason> {
+    row.clear();
+    row.resize_with(columns.len(), Raw::default);
     let mut json = serde_json::Deserializer::from_str(text);
-    let row = Row { columns }.deserialize(&mut json).and_then(|row| json.end().map(|()| row));
-    row.map_err(|error| match error.is_data() {
+    let parsed = Row { columns, row }.deserialize(&mut json).and_then(|()| json.end());
+    parsed.map_err(|error| match error.is_data() {
         true => RejectReason::NotAnObject,
         false => RejectReason::MalformedJson { detail: error.to_string() },
     })
 }
 
-struct Row<'c> {
+/// Fields are put where they belong: a row is too large to be handed up from call to call.
+struct Row<'c, 'r, 'de> {
     columns: &'c [Column],
+    row: &'r mut Raws<'de>,
 }
 
-impl<'de> DeserializeSeed<'de> for Row<'_> {
-    type Value = Raws<'de>;
+impl<'de> DeserializeSeed<'de> for Row<'_, '_, 'de> {
+    type Value = ();
 
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Raws<'de>, D::Error> {
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
         deserializer.deserialize_map(self)
     }
 }
 
-impl<'de> Visitor<'de> for Row<'_> {
-    type Value = Raws<'de>;
+impl<'de> Visitor<'de> for Row<'_, '_, 'de> {
+    type Value = ();
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("an object")
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut fields: A) -> Result<Raws<'de>, A::Error> {
-        let mut row: Raws<'de> = Raws::new();
-        row.resize_with(self.columns.len(), Raw::default);
+    fn visit_map<A: MapAccess<'de>>(self, mut fields: A) -> Result<(), A::Error> {
         let mut guess = 0;
         while let Some(position) = fields.next_key_seed(Name { columns: self.columns, guess })? {
             match position {
                 Some(position) => {
-                    row[position] = fields.next_value()?;
+                    self.row[position] = fields.next_value()?;
                     guess = position + 1;
                 }
                 None => {
@@ -59,7 +61,7 @@ impl<'de> Visitor<'de> for Row<'_> {
                 }
             }
         }
-        Ok(row)
+        Ok(())
     }
 }
 

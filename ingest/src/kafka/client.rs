@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic};
 use rdkafka::client::ClientContext;
 use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
-use rdkafka::consumer::ConsumerContext;
+use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::producer::{BaseProducer, DeliveryResult, Producer, ProducerContext};
 use rdkafka::statistics::Statistics;
@@ -123,6 +123,13 @@ pub(super) fn make_topics<'a>(
 fn is_silence(code: RDKafkaErrorCode) -> bool {
     use RDKafkaErrorCode::{AllBrokersDown, BrokerTransportFailure, OperationTimedOut, RequestTimedOut};
     matches!(code, AllBrokersDown | BrokerTransportFailure | OperationTimedOut | RequestTimedOut)
+}
+
+/// Which cluster this is; `None` if no broker answers.
+pub(super) fn cluster_of<C: ConsumerContext>(client: &BaseConsumer<C>, topic: &str, timeout: Duration) -> Option<String> {
+    // A client that has not asked anything yet waits for half a second before it does.
+    client.fetch_metadata(Some(topic), timeout).ok()?;
+    client.client().fetch_cluster_id(timeout)
 }
 
 /// How long a client that listens is given to reach a broker.

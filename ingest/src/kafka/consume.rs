@@ -16,7 +16,7 @@ use rdkafka::{Offset, TopicPartitionList};
 use tokio::sync::watch;
 use xxhash_rust::xxh3::xxh3_64;
 
-use super::client::{Told, consumer, no_answer};
+use super::client::{Told, cluster_of, consumer, no_answer};
 use super::intake::{Intake, RETRY};
 use super::status::Status;
 use super::topic::{Beside, Lost, Topic};
@@ -262,7 +262,7 @@ impl Reader {
 
     /// What the positions belong to: the cluster and the topic. `None` if told to stop before a broker has answered.
     fn fingerprint(&self, client: &BaseConsumer<Told>) -> Option<u64> {
-        let cluster = self.asked(|| client.client().fetch_cluster_id(ANSWER))?;
+        let cluster = self.asked(|| cluster_of(client, &self.topic.name, ANSWER))?;
         Some(xxh3_64(format!("{cluster} {}", self.topic.name).as_bytes()))
     }
 

@@ -18,7 +18,7 @@ use rdkafka::statistics::Statistics;
 use rdkafka::types::RDKafkaRespErr;
 use rdkafka::{Offset, TopicPartitionList};
 
-use super::client::{Habit, Told, member};
+use super::client::{Habit, Told, cluster_of, member};
 use super::status::Status;
 use super::topic::Topic;
 
@@ -179,8 +179,8 @@ impl Group {
     }
 
     /// Which cluster this is.
-    pub(super) fn cluster(&self) -> KafkaResult<String> {
-        let cluster = self.client.client().fetch_cluster_id(ANSWER);
+    pub(super) fn cluster(&self, topic: &str) -> KafkaResult<String> {
+        let cluster = cluster_of(&self.client, topic, ANSWER);
         cluster.ok_or(KafkaError::MetadataFetch(rdkafka::error::RDKafkaErrorCode::OperationTimedOut))
     }
 }

@@ -130,7 +130,7 @@ impl Reader {
         }
         let group = format!("{}.apply", pipeline.prefix.name);
         let group = Group::join(&pipeline.prefix, &group, &[&log], AT_ONCE, &done.status).map_err(PipelineError::Client)?;
-        let found = done.until_there(&watchdog, || Ok((group.partitions_of(&log)?, group.cluster()?)));
+        let found = done.until_there(&watchdog, || Ok((group.partitions_of(&log)?, group.cluster(&log)?)));
         let Some((log_partitions, cluster)) = found else { return Ok(None) };
         if log_partitions == 0 {
             return Err(pipeline.no_topic(&log));
