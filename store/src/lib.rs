@@ -8,6 +8,7 @@
 mod changes;
 mod checkpoint;
 mod commit;
+mod cores;
 mod error;
 mod layout;
 mod likeness;

@@ -17,6 +17,7 @@ use redb::{Database, ReadableDatabase, ReadableTable, ReadableTableMetadata};
 use crate::changes::Changes;
 use crate::checkpoint::{CheckpointNote, PartitionState};
 use crate::commit::{Commit, CommitNote, Tally};
+use crate::cores;
 use crate::error::{OpenError, StoreError, engine};
 use crate::layout::{
     CHUNKS, CLOSED, FOLDED, FORMAT, LATE, LOG, META, META_CHECKPOINT, META_DEFINITIONS, META_FORMAT, META_ID, META_PARTITIONS, PROGRESS,
@@ -161,14 +162,9 @@ impl Store {
 
     /// Each partition is on its own, so each core takes its share of them.
     pub fn apply_on_all_cores(&self, version: u64, batch: &Commit) -> Result<Vec<floodmark_features::engine::Outputs>, StoreError> {
-        let cores = std::thread::available_parallelism().map_or(1, usize::from).min(self.shards.len());
+        let cores = cores::all().min(self.shards.len());
         let share = |core: usize| (core..self.shards.len()).step_by(cores);
-        std::thread::scope(|scope| {
-            let others: Vec<_> = (1..cores).map(|core| scope.spawn(move || self.apply(version, batch, share(core)))).collect();
-            let mine = self.apply(version, batch, share(0));
-            let joined = others.into_iter().map(|other| other.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
-            std::iter::once(mine).chain(joined).collect()
-        })
+        cores::share_out(cores, (0..cores).collect(), |core| self.apply(version, batch, share(core))).into_iter().collect()
     }
 
     /// The first commit at or after a place in the log, with its size.

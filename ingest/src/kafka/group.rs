@@ -25,6 +25,9 @@ use super::topic::Topic;
 /// How long a broker may take for a question; about committed positions it says nothing while a transaction holds some of them.
 const ANSWER: Duration = Duration::from_secs(10);
 
+/// Of a member whose properties do not say it.
+const SESSION: Duration = Duration::from_secs(10);
+
 /// Where a group stands in a partition.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Position {
@@ -60,12 +63,12 @@ pub(super) struct Group {
     /// When the client was last heard, and how long it had not been before.
     heard: Instant,
     silent: Duration,
+    /// A change that is served later may be older than our membership: the client forgets who it was when the group does, after a session
+    /// without a heartbeat, and says nothing in its place, which brokers let pass. Half a session: heartbeats are a third of one apart at
+    /// most. No less, for who begins anew disturbs the others, and what is waited for between two changes may take a while.
+    fresh: Duration,
     joined: bool,
 }
-
-/// A change that was served so late may be older than our membership: the client forgets who it was when the group does, and says nothing
-/// in its place, which brokers let pass. Much shorter than any session.
-const FRESH: Duration = Duration::from_millis(500);
 
 /// Hears of changes; they come while polling.
 struct Member {
@@ -77,10 +80,12 @@ impl Group {
     /// A member-to-be of a group that shares the partitions of some topics.
     pub(super) fn join(brokers: &Topic, group: &str, topics: &[&str], habit: &Habit, status: &Arc<Status>) -> KafkaResult<Group> {
         let config = member(brokers, group, habit);
+        let session = config.get("session.timeout.ms").and_then(|millis| millis.parse().ok()).map_or(SESSION, Duration::from_millis);
         let member = Member { told: Told(status.clone()), changes: Mutex::default() };
         let client: BaseConsumer<Member> = config.create_with_context(member)?;
         let topics = topics.iter().map(|topic| (*topic).to_owned()).collect();
-        Ok(Group { client, member: None, coming: None, topics, heard: Instant::now(), silent: Duration::ZERO, joined: false })
+        let (heard, silent, fresh) = (Instant::now(), Duration::ZERO, session / 2);
+        Ok(Group { client, member: None, coming: None, topics, heard, silent, fresh, joined: false })
     }
 
     /// Waits for a record. `None` also where there is something else to be done: see [`Group::change`].
@@ -104,7 +109,7 @@ impl Group {
         if changes.iter().any(|change| matches!(change, Change::Given(_))) {
             // The group does not go on before we have answered, so this is who we are with these partitions; if we are not late.
             self.coming = self.client.group_metadata();
-            if self.silent + self.heard.elapsed() > FRESH {
+            if self.silent + self.heard.elapsed() > self.fresh {
                 self.coming = None;
             }
         }

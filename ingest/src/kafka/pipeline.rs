@@ -10,6 +10,7 @@
 //! A worker's transactional id is its own, so that whoever starts in its place ends what it has left open.
 
 mod apply;
+mod hand;
 mod keeper;
 mod route;
 mod shipment;

@@ -24,6 +24,7 @@ use super::layout::{Kept, Marks, State, open_windows_key, timeline_key, timeline
 use super::link::fields;
 use super::writer::{Applied, Last, Stands, Write, Writer, Written};
 use crate::changes::{TimelineChange, Wanted, change_of};
+use crate::cores::{self, share_out};
 use crate::layout::timeline_key as key_of;
 use crate::retention::{Need, oldest};
 
@@ -33,6 +34,8 @@ const MOST_TIMELINES: usize = 128;
 const MOST_BYTES: usize = 512 << 10;
 /// Timelines that are asked for at once.
 const READ_AT_ONCE: usize = 2_000;
+/// Fewer rows or timelines are done with sooner than other threads are begun.
+const WORTH_CORES: usize = 2_000;
 /// Once over the budget, go on dropping until this share of it is in use, so as not to start again at once.
 const DROP_TO_PERCENT: usize = 85;
 
@@ -242,8 +245,7 @@ impl Applier {
     }
 
     fn views_on(&self, entity: usize) -> impl Iterator<Item = usize> + '_ {
-        let views = &self.plan.definitions.views;
-        (0..views.len()).filter(move |view| views[*view].entity == entity)
+        views_on(&self.plan, entity)
     }
 
     /// An entity as of a version, of the answers about its timelines; `ahead` gets those that have more.
@@ -273,28 +275,18 @@ impl Applier {
     pub fn apply(&mut self, records: &mut [LogRecord]) -> Result<Vec<Outputs>, ApplyError> {
         self.tick += 1;
         self.warm_up(records)?;
-        records.iter_mut().map(|record| self.apply_one(record)).collect()
-    }
-
-    fn apply_one(&mut self, record: &mut LogRecord) -> Result<Outputs, ApplyError> {
-        let mut outputs = Outputs::default();
-        let Some(held) = self.held.get_mut(&record.partition) else { return Ok(outputs) };
-        if record.offset < held.progress.next_offset {
-            return Ok(outputs);
+        let rows: usize = records.iter().flat_map(|record| &record.batch.sections).map(|(_, section)| section.len()).sum();
+        let mut outputs: Vec<Outputs> = records.iter().map(|_| Outputs::default()).collect();
+        let mut of: BTreeMap<usize, Vec<(&mut LogRecord, &mut Outputs)>> = BTreeMap::new();
+        for (record, outputs) in records.iter_mut().zip(&mut outputs) {
+            of.entry(record.partition).or_default().push((record, outputs));
         }
-        let taken = held.progress.take(&self.plan, record.offset, &mut record.batch);
-        let taken = taken.map_err(|error| ApplyError::OutOfPlace { log_partition: record.partition, error })?;
-        let Taken::New { version, trail } = taken else { return Ok(outputs) };
-        for (at, section) in &record.batch.sections {
-            held.shard.apply(*at, section, 0..section.len(), version, &trail, self.tick, &mut outputs);
-            held.note(self.plan.sections[*at].entity, section);
-        }
-        let source = record.batch.head.source;
-        for at in (0..self.plan.sections.len()).filter(|at| self.plan.sections[*at].emits && self.plan.sections[*at].source == source) {
-            held.shard.follow(at, &trail, None, &mut outputs);
-        }
-        held.changed.extend(outputs.timed.drain(..));
-        held.marks.push(version, held.progress.watermarks());
+        let work: Vec<_> = self.held.iter_mut().filter_map(|(partition, held)| Some((held, of.remove(partition)?))).collect();
+        let (plan, tick) = (&self.plan, self.tick);
+        let done = share_out(cores_for(rows), work, |(held, records)| {
+            records.into_iter().try_for_each(|(record, outputs)| held.take(plan, record, tick, outputs))
+        });
+        done.into_iter().collect::<Result<(), ApplyError>>()?;
         Ok(outputs)
     }
 
@@ -362,12 +354,10 @@ impl Applier {
     /// them, or Redis has lost something. After an error that goes for all.
     pub fn write(&mut self) -> Result<Vec<usize>, OnlineError> {
         self.held.values_mut().for_each(|held| held.trim(&self.plan.definitions, &self.views));
-        let rounds: Vec<(usize, Vec<TimelineChange>, Applied, Kept)> = self
-            .held
-            .iter()
-            .filter(|(_, held)| held.stored < Some(held.progress.version))
-            .map(|(at, held)| self.round(*at, held))
-            .collect();
+        let behind: Vec<(&usize, &Held)> = self.held.iter().filter(|(_, held)| held.stored < Some(held.progress.version)).collect();
+        let changed = behind.iter().map(|(_, held)| held.changed.len()).sum();
+        let (plan, views) = (&self.plan, &self.views);
+        let rounds = share_out(cores_for(changed), behind, |(at, held)| held.round(*at, plan, views));
         let mut writes = Vec::new();
         for (partition, changes, applied, kept) in &rounds {
             let held = &self.held[partition];
@@ -391,35 +381,6 @@ impl Applier {
         }
         self.keep_memory_bounded();
         Ok(lost)
-    }
-
-    fn round(&self, partition: usize, held: &Held) -> (usize, Vec<TimelineChange>, Applied, Kept) {
-        let mut changes = Vec::new();
-        let mut windows = Vec::new();
-        for (entity, key) in &held.changed {
-            let hash = hash_key(key);
-            let Some(state) = held.shard.entity(*entity, hash, key) else { continue };
-            for view in self.views_on(*entity) {
-                let (place, layout) = &self.views[view];
-                let wanted = match held.stored {
-                    Some(stored) if !held.whole.contains(&key_of(view, key)) => Wanted::Changed(stored),
-                    _ => Wanted::Whole,
-                };
-                changes.extend(change_of(view, key, &state.timelines[*place], layout, wanted));
-            }
-            if self.plan.sections.iter().any(|section| section.entity == *entity && section.emits) {
-                let open = if state.open.windows.is_empty() { Vec::new() } else { snapshot(&state.open) };
-                windows.push(([&(*entity as u16).to_be_bytes()[..], key].concat(), open));
-            }
-        }
-        let state = State {
-            progress: held.progress.clone(),
-            followed: held.shard.followed(),
-            counts: held.shard.counts.clone(),
-            marks: held.marks.clone(),
-        };
-        let kept = Kept { oldest: held.oldest.clone(), folded_version: held.folded_version.clone() };
-        (partition, changes, Applied { state: snapshot(&state), windows }, kept)
     }
 
     /// Where nothing was written yet.
@@ -458,7 +419,69 @@ impl Applier {
     }
 }
 
+/// The views on an entity.
+fn views_on(plan: &EnginePlan, entity: usize) -> impl Iterator<Item = usize> + '_ {
+    let views = &plan.definitions.views;
+    (0..views.len()).filter(move |view| views[*view].entity == entity)
+}
+
+/// How many cores so many pieces are worth.
+fn cores_for(pieces: usize) -> usize {
+    if pieces < WORTH_CORES { 1 } else { cores::all() }
+}
+
 impl Held {
+    /// Takes a record in; what becomes of its events is added to the outputs.
+    fn take(&mut self, plan: &EnginePlan, record: &mut LogRecord, tick: u32, outputs: &mut Outputs) -> Result<(), ApplyError> {
+        if record.offset < self.progress.next_offset {
+            return Ok(());
+        }
+        let taken = self.progress.take(plan, record.offset, &mut record.batch);
+        let taken = taken.map_err(|error| ApplyError::OutOfPlace { log_partition: record.partition, error })?;
+        let Taken::New { version, trail } = taken else { return Ok(()) };
+        for (at, section) in &record.batch.sections {
+            self.shard.apply(*at, section, 0..section.len(), version, &trail, tick, outputs);
+            self.note(plan.sections[*at].entity, section);
+        }
+        let source = record.batch.head.source;
+        for at in (0..plan.sections.len()).filter(|at| plan.sections[*at].emits && plan.sections[*at].source == source) {
+            self.shard.follow(at, &trail, None, outputs);
+        }
+        self.changed.extend(outputs.timed.drain(..));
+        self.marks.push(version, self.progress.watermarks());
+        Ok(())
+    }
+
+    /// What Redis does not have yet.
+    fn round(&self, partition: usize, plan: &EnginePlan, views: &[(usize, Layout)]) -> (usize, Vec<TimelineChange>, Applied, Kept) {
+        let mut changes = Vec::new();
+        let mut windows = Vec::new();
+        for (entity, key) in &self.changed {
+            let hash = hash_key(key);
+            let Some(state) = self.shard.entity(*entity, hash, key) else { continue };
+            for view in views_on(plan, *entity) {
+                let (place, layout) = &views[view];
+                let wanted = match self.stored {
+                    Some(stored) if !self.whole.contains(&key_of(view, key)) => Wanted::Changed(stored),
+                    _ => Wanted::Whole,
+                };
+                changes.extend(change_of(view, key, &state.timelines[*place], layout, wanted));
+            }
+            if plan.sections.iter().any(|section| section.entity == *entity && section.emits) {
+                let open = if state.open.windows.is_empty() { Vec::new() } else { snapshot(&state.open) };
+                windows.push(([&(*entity as u16).to_be_bytes()[..], key].concat(), open));
+            }
+        }
+        let state = State {
+            progress: self.progress.clone(),
+            followed: self.shard.followed(),
+            counts: self.shard.counts.clone(),
+            marks: self.marks.clone(),
+        };
+        let kept = Kept { oldest: self.oldest.clone(), folded_version: self.folded_version.clone() };
+        (partition, changes, Applied { state: snapshot(&state), windows }, kept)
+    }
+
     fn note(&mut self, entity: usize, section: &floodmark_features::section::Section) {
         for row in 0..section.len() {
             // The key is shared with the entity's own, and only looked at where it is noted already.

@@ -5,11 +5,10 @@
 //! begins where the store is, comes to the same outputs, and publishes those from the committed position on. Where Redis has lost what it
 //! had acknowledged, that is the same thing again, from further back.
 //!
-//! The records of a round are taken in by a [`Keeper`] on a thread of its own, while those of the next are read and decoded.
+//! The records of a round are taken in by a [`Keeper`] with another hand, while those of the next are read and decoded.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::thread::JoinHandle;
 use std::time::Duration;
 
 use floodmark_features::codec::Damaged;
@@ -23,6 +22,7 @@ use rdkafka::error::KafkaError;
 use rdkafka::message::{BorrowedMessage, Message};
 use xxhash_rust::xxh3::xxh3_64;
 
+use super::hand::{Hand, Task};
 use super::keeper::Keeper;
 use super::slot::Slot;
 use super::watchdog::{Watchdog, end_process};
@@ -40,6 +40,7 @@ const ROUND: Duration = Duration::from_millis(1);
 const MOST_RECORDS: usize = 256;
 /// And so many bytes, about.
 const MOST_BYTES: usize = 8 << 20;
+
 /// Where the online store is.
 pub struct ApplySettings {
     /// Redis.
@@ -61,7 +62,7 @@ pub(super) struct Common {
     pub(super) states: Arc<States>,
 }
 
-type Round = JoinHandle<Result<(), PipelineError>>;
+type Round = Task<Result<(), PipelineError>>;
 
 /// Reads the log, round by round.
 struct Reader {
@@ -71,6 +72,7 @@ struct Reader {
     group: Group,
     keeper: Arc<Mutex<Keeper>>,
     watchdog: Arc<Watchdog>,
+    hand: Hand,
     /// The keeper is at it.
     round: Option<Round>,
     /// Partitions whose records are wanted.
@@ -144,6 +146,7 @@ impl Reader {
             group,
             keeper: Arc::new(Mutex::new(keeper)),
             watchdog,
+            hand: Hand::new("keeper")?,
             round: None,
             wanted: BTreeSet::new(),
             waiting: Vec::new(),
@@ -162,26 +165,25 @@ impl Reader {
             if !self.group.has_changes()
                 && let Some(member) = self.group.member()
             {
-                self.begin_round(member)?;
+                self.begin_round(member);
             }
         }
         self.end_round()
     }
 
     /// What was gathered is the keeper's.
-    fn begin_round(&mut self, member: Arc<ConsumerGroupMetadata>) -> Result<(), PipelineError> {
+    fn begin_round(&mut self, member: Arc<ConsumerGroupMetadata>) {
         if self.waiting.is_empty() && !self.keeper.lock().is_due() {
-            return Ok(());
+            return;
         }
         let (keeper, records) = (self.keeper.clone(), std::mem::take(&mut self.waiting));
         self.waiting_bytes = 0;
         let round = move || keeper.lock().round(records, &member);
-        self.round = Some(std::thread::Builder::new().name("round".to_owned()).spawn(round)?);
-        Ok(())
+        self.round = Some(self.hand.begin(round));
     }
 
     fn end_round(&mut self) -> Result<(), PipelineError> {
-        let ended = self.round.take().map(|round| round.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
+        let ended = self.round.take().map(Task::wait);
         // Not before: it is a round that may hang.
         self.watchdog.seen();
         ended.unwrap_or(Ok(()))
@@ -240,7 +242,7 @@ impl Reader {
 }
 
 fn is_on(round: Option<&Round>) -> bool {
-    round.is_some_and(|round| !round.is_finished())
+    round.is_some_and(|round| !round.is_over())
 }
 
 /// What a record of a log of so many partitions says, which was routed by those definitions.

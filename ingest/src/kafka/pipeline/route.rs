@@ -18,6 +18,7 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::Message;
 use serde::{Deserialize, Serialize};
 
+use super::hand::Hand;
 use super::shipment::{Shipment, Shipper, Turn};
 use super::slot::Slot;
 use super::watchdog::{Watchdog, end_process};
@@ -57,6 +58,7 @@ pub struct Route {
     definitions: u64,
     input: RouteInput,
     shipper: Arc<Shipper>,
+    hand: Hand,
     under_way: Option<Shipment>,
     done: Arc<Done>,
     slot: Slot,
@@ -108,6 +110,7 @@ impl Route {
             definitions,
             input,
             shipper,
+            hand: Hand::new("shipment")?,
             under_way: None,
             done,
             slot,
@@ -314,7 +317,7 @@ impl Route {
             return Ok(());
         }
         let Some(transactions) = self.slot.producer(&self.pipeline, &self.done, watchdog) else { return Ok(()) };
-        self.under_way = Some(self.shipper.clone().depart(transactions, member, turns)?);
+        self.under_way = Some(self.shipper.clone().depart(&self.hand, transactions, member, turns));
         Ok(())
     }
 

@@ -1,16 +1,16 @@
-//! What route has gathered, on its way into the feature log: written and committed on a thread of its own, while the next is gathered.
+//! What route has gathered, on its way into the feature log: written and committed by another hand, while the next is gathered.
 //!
 //! One transaction holds what became of the records in each log partition, what was refused, the positions, and with them the
 //! watermarks (T12). It is in the name of whoever we were when it departed: once the group has moved on, it fails.
 
 use std::sync::Arc;
-use std::thread::JoinHandle;
 
 use floodmark_features::engine::EnginePlan;
 use floodmark_features::feature_log::{Activity, BatchHead, encode_batch};
 use floodmark_store::{Commit, Output};
 use rdkafka::consumer::ConsumerGroupMetadata;
 
+use super::hand::{Hand, Task};
 use super::route::RouteNote;
 use crate::kafka::group::Position;
 use crate::kafka::outbox::Encoder;
@@ -33,7 +33,7 @@ pub(super) struct Shipper {
 }
 
 /// A transaction that is being written.
-pub(super) struct Shipment(JoinHandle<Result<Vec<Turn>, Broken>>);
+pub(super) struct Shipment(Task<Result<Vec<Turn>, Broken>>);
 
 impl Shipper {
     /// Into the topics of these names.
@@ -44,17 +44,18 @@ impl Shipper {
     /// Sends turns off. Nothing else may happen to the producer before they have arrived.
     pub(super) fn depart(
         self: Arc<Shipper>,
+        hand: &Hand,
         transactions: Arc<Transactions>,
         member: Arc<ConsumerGroupMetadata>,
         turns: Vec<Turn>,
-    ) -> std::io::Result<Shipment> {
+    ) -> Shipment {
         let carry = move || {
             let positions: Vec<Position> = turns.iter().map(Turn::position).collect();
             self.send(&transactions, &turns)?;
             transactions.send_positions(&positions, &member)?;
             transactions.commit().map(|()| turns)
         };
-        std::thread::Builder::new().name("shipment".to_owned()).spawn(carry).map(Shipment)
+        Shipment(hand.begin(carry))
     }
 
     fn send(&self, transactions: &Transactions, turns: &[Turn]) -> Result<(), Broken> {
@@ -79,12 +80,12 @@ impl Shipper {
 impl Shipment {
     /// Whether [`Shipment::arrive`] would not wait.
     pub(super) fn is_over(&self) -> bool {
-        self.0.is_finished()
+        self.0.is_over()
     }
 
     /// Waits for the end; what was sent, if it stands.
     pub(super) fn arrive(self) -> Result<Vec<Turn>, Broken> {
-        self.0.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        self.0.wait()
     }
 }
 
