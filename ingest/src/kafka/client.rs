@@ -74,6 +74,9 @@ pub(super) fn producer(topic: &Topic, id: &str) -> ClientConfig {
     // The same partition for a key as Java's clients choose; a transaction that nobody ends blocks its readers for half a minute.
     config.set("linger.ms", "5").set("partitioner", "murmur2_random").set("compression.type", "lz4");
     config.set("transaction.timeout.ms", "30000").set("message.timeout.ms", "25000").set("message.max.bytes", "64000000");
+    // Who sends positions to a coordinator that is no longer among the brokers, if only because it was restarted, waits until some
+    // connection changes its state, whatever the timeout (librdkafka issue 5511). One that is idle is closed, which is such a change.
+    config.set("connections.max.idle.ms", "6000");
     let mut config = with_properties(config, topic);
     config.set("transactional.id", id).set("enable.idempotence", "true").set("acks", "all");
     config
