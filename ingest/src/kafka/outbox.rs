@@ -11,13 +11,13 @@
 
 mod places;
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use floodmark_store::{Output, OutputKind, Store, StoreError};
-use places::{Places, Unread};
+use places::{Places, Progress, Unread};
 use rdkafka::admin::{AdminClient, NewTopic, TopicReplication};
 use rdkafka::error::KafkaError;
 
@@ -71,7 +71,8 @@ pub type Left = Option<u64>;
 /// What its thread tells.
 #[derive(Debug, Default)]
 pub struct Shared {
-    ending: AtomicBool,
+    /// Since when it is to end.
+    ending: OnceLock<Instant>,
     sent: AtomicU64,
     commits: AtomicU64,
     aborts: AtomicU64,
@@ -80,6 +81,15 @@ pub struct Shared {
 }
 
 impl Shared {
+    fn is_ending(&self) -> bool {
+        self.ending.get().is_some()
+    }
+
+    /// Whether it has tried for long enough to send what is left.
+    fn is_over(&self) -> bool {
+        self.ending.get().is_some_and(|since| since.elapsed() > LAST_TRY)
+    }
+
     /// Outputs in transactions that were committed.
     pub fn sent(&self) -> u64 {
         self.sent.load(Ordering::Relaxed)
@@ -123,7 +133,7 @@ impl Outbox {
 
     /// Sends what is left, once nothing more comes and as far as there is time, and ends.
     pub fn end(self) -> Result<Left, OutboxError> {
-        self.shared.ending.store(true, Ordering::Release);
+        self.shared.ending.get_or_init(Instant::now);
         self.thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
     }
 }
@@ -143,12 +153,7 @@ type Part = ((OutputKind, usize), Vec<Output>, u64);
 
 impl Sender {
     fn run(mut self) -> Result<Left, OutboxError> {
-        let mut ending: Option<Instant> = None;
-        let mut over = |shared: &Shared| {
-            let told = shared.ending.load(Ordering::Acquire);
-            told && ending.get_or_insert_with(Instant::now).elapsed() > LAST_TRY
-        };
-        while !over(&self.shared) {
+        while !self.shared.is_over() {
             let transactions = match self.prepare()? {
                 Some(transactions) => transactions,
                 None => {
@@ -156,9 +161,9 @@ impl Sender {
                     continue;
                 }
             };
-            while !over(&self.shared) {
+            while !self.shared.is_over() {
                 // Asked before the outputs are read: what comes before that question is among them.
-                let last = self.shared.ending.load(Ordering::Acquire);
+                let last = self.shared.is_ending();
                 let parts = self.parts()?;
                 if parts.is_empty() {
                     if last {
@@ -229,6 +234,7 @@ impl Sender {
         };
         match self.read_places() {
             Ok(next) => self.next = Some(next),
+            Err(Unread::Ending) => return Ok(None),
             Err(Unread::NoPlace { key }) => return Err(OutboxError::Progress { topic: self.progress_topic(), key }),
             Err(error) => {
                 self.shared.status.trouble(&error.to_string());
@@ -258,7 +264,8 @@ impl Sender {
                 let (key, value) = (self.encode)(output);
                 transactions.send(&topic, &key, &value)?;
             }
-            transactions.send(&self.progress_topic(), self.progress_key(*kind, *source).as_bytes(), next.to_string().as_bytes())?;
+            let key = self.progress_key(*kind, *source);
+            transactions.send_to(&self.progress_topic(), 0, key.as_bytes(), next.to_string().as_bytes())?;
         }
         transactions.commit()
     }
@@ -283,8 +290,10 @@ impl Sender {
 
     /// The places of the last committed transaction.
     fn read_places(&self) -> Result<Places, Unread> {
+        let topic = &self.progress_topic();
         let keys = self.kinds().map(|(kind, source)| (self.progress_key(kind, source), (kind, source))).collect();
-        places::read(&self.topic, &self.progress_topic(), &keys, &self.shared.status)
+        let progress = Progress { brokers: &self.topic, topic, keys, status: &self.shared.status };
+        progress.read(|| self.shared.is_over())
     }
 }
 

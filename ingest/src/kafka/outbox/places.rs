@@ -35,64 +35,112 @@ pub(super) enum Unread {
         "a transaction on the topic of progress is open and hides what comes after it: if it does not end, kafka-transactions.sh find-hanging finds it. topic={topic} readable={stable} end={end}"
     )]
     Hidden { topic: String, stable: i64, end: i64 },
+    /// The topic does not keep them.
+    #[error("{0}")]
+    NotKept(String),
     /// A record holds something else.
     #[error("no place: {key}")]
     NoPlace { key: String },
+    /// There is no time for it any more.
+    #[error("it is time to end")]
+    Ending,
 }
 
-/// The places in a topic of one partition, under keys. Where a key was never written, nothing was sent. Only right once nobody else can
-/// write the keys.
-pub(super) fn read(
-    brokers: &Topic,
-    topic: &str,
-    keys: &BTreeMap<String, (OutputKind, usize)>,
-    status: &Arc<Status>,
-) -> Result<Places, Unread> {
-    let client = |isolation: &str| -> KafkaResult<BaseConsumer<Told>> {
-        consumer(brokers).set("isolation.level", isolation).create_with_context(Told(status.clone()))
-    };
-    let end = end_of(&client("read_uncommitted")?, topic)?;
-    let client = client("read_committed")?;
-    let began = Instant::now();
-    loop {
-        let stable = end_of(&client, topic)?;
-        if stable >= end {
-            break;
+/// The topic, and what it is asked for.
+pub(super) struct Progress<'a> {
+    /// Where it is.
+    pub(super) brokers: &'a Topic,
+    /// What it is called.
+    pub(super) topic: &'a str,
+    /// The keys of the places.
+    pub(super) keys: BTreeMap<String, (OutputKind, usize)>,
+    /// What its clients complain of.
+    pub(super) status: &'a Arc<Status>,
+}
+
+impl Progress<'_> {
+    /// The places. Where a key was never written, nothing was sent. Only right once nobody else can write the keys. Gives up as soon as it
+    /// `is_over`.
+    pub(super) fn read(&self, is_over: impl Fn() -> bool) -> Result<Places, Unread> {
+        let (oldest, end) = self.ends(&self.client("read_uncommitted")?)?;
+        if oldest >= end {
+            return Ok(Places::new());
         }
-        if began.elapsed() > ANSWER {
-            return Err(Unread::Hidden { topic: topic.to_owned(), stable, end });
-        }
-        std::thread::sleep(LOOK);
-    }
-    let mut list = TopicPartitionList::new();
-    list.add_partition_offset(topic, 0, Offset::Beginning)?;
-    client.assign(&list)?;
-    read_to_end(&client, keys)
-}
-
-/// As clients see it that read as this one does.
-fn end_of(client: &BaseConsumer<Told>, topic: &str) -> KafkaResult<i64> {
-    client.fetch_watermarks(topic, 0, ANSWER).map(|(_, end)| end)
-}
-
-fn read_to_end(client: &BaseConsumer<Told>, keys: &BTreeMap<String, (OutputKind, usize)>) -> Result<Places, Unread> {
-    let mut next = Places::new();
-    let began = Instant::now();
-    loop {
-        match client.poll(ANSWER) {
-            Some(Ok(record)) => {
-                let key = String::from_utf8_lossy(record.key().unwrap_or_default());
-                let Some(of) = keys.get(key.as_ref()) else { continue };
-                let place = record.payload().and_then(|place| std::str::from_utf8(place).ok()?.parse().ok());
-                let place: u64 = place.ok_or_else(|| Unread::NoPlace { key: key.into_owned() })?;
-                next.insert(*of, place);
+        let client = self.client("read_committed")?;
+        let began = Instant::now();
+        loop {
+            let (_, stable) = self.ends(&client)?;
+            if stable >= end {
+                break;
             }
-            Some(Err(KafkaError::PartitionEOF(_))) => return Ok(next),
-            Some(Err(error)) if began.elapsed() > ANSWER => return Err(error.into()),
-            None if began.elapsed() > ANSWER => {
-                return Err(KafkaError::MessageConsumption(RDKafkaErrorCode::OperationTimedOut).into());
+            if is_over() {
+                return Err(Unread::Ending);
             }
-            Some(Err(_)) | None => {}
+            if began.elapsed() > ANSWER {
+                return Err(Unread::Hidden { topic: self.topic.to_owned(), stable, end });
+            }
+            std::thread::sleep(LOOK);
+        }
+        let mut list = TopicPartitionList::new();
+        list.add_partition_offset(self.topic, 0, Offset::Beginning)?;
+        client.assign(&list)?;
+        self.read_to(end, &client, is_over)
+    }
+
+    fn client(&self, isolation: &str) -> KafkaResult<BaseConsumer<Told>> {
+        let mut config = consumer(self.brokers);
+        // Ends and records from the same broker: a replica nearby may lag behind the leader.
+        config.set("isolation.level", isolation).set("client.rack", "");
+        config.create_with_context(Told(self.status.clone()))
+    }
+
+    /// The oldest offset and the one after the newest, as clients see it that read as this one does. One partition holds all places.
+    fn ends(&self, client: &BaseConsumer<Told>) -> Result<(i64, i64), Unread> {
+        let metadata = client.fetch_metadata(Some(self.topic), ANSWER)?;
+        let partitions = metadata.topics().first().map_or(0, |found| found.partitions().len());
+        if partitions > 1 {
+            let why = "the topic of progress has to have one partition: delete it, it is made anew, and outputs are sent once more";
+            return Err(Unread::NotKept(format!("{why}. topic={} partitions={partitions}", self.topic)));
+        }
+        Ok(client.fetch_watermarks(self.topic, 0, ANSWER)?)
+    }
+
+    /// Reads up to an offset, or to where nothing more comes though the client is as far.
+    fn read_to(&self, end: i64, client: &BaseConsumer<Told>, is_over: impl Fn() -> bool) -> Result<Places, Unread> {
+        let mut next = Places::new();
+        let began = Instant::now();
+        loop {
+            let polled = client.poll(LOOK);
+            let timed_out = began.elapsed() > ANSWER;
+            match polled {
+                Some(Ok(record)) => {
+                    let key = String::from_utf8_lossy(record.key().unwrap_or_default());
+                    if let Some(of) = self.keys.get(key.as_ref()) {
+                        let place = record.payload().and_then(|place| std::str::from_utf8(place).ok()?.parse().ok());
+                        next.insert(*of, place.ok_or_else(|| Unread::NoPlace { key: key.into_owned() })?);
+                    }
+                    // Others may go on writing: what they write after that is not ours.
+                    if record.offset() + 1 >= end {
+                        return Ok(next);
+                    }
+                }
+                // Records of transactions that were aborted are passed over, and so are the marks.
+                Some(Err(KafkaError::PartitionEOF(_))) if position(client)? >= end => return Ok(next),
+                Some(Err(KafkaError::PartitionEOF(_))) | None if timed_out => {
+                    return Err(KafkaError::MessageConsumption(RDKafkaErrorCode::OperationTimedOut).into());
+                }
+                Some(Err(error)) if timed_out => return Err(error.into()),
+                Some(Err(_)) | None => {}
+            }
+            if is_over() {
+                return Err(Unread::Ending);
+            }
         }
     }
+}
+
+/// The offset that the client reads next.
+fn position(client: &BaseConsumer<Told>) -> KafkaResult<i64> {
+    let positions = client.position()?;
+    Ok(positions.elements().first().and_then(|element| element.offset().to_raw()).unwrap_or(-1))
 }
