@@ -8,6 +8,7 @@ mod logged;
 mod online;
 mod output;
 mod progress;
+mod repository;
 mod simulator;
 mod stored;
 

@@ -5,6 +5,7 @@ mod applier;
 mod command;
 mod deadline;
 mod failover;
+mod scores;
 mod valkey;
 
 use std::sync::Arc;

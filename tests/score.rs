@@ -91,7 +91,7 @@ pub(crate) async fn score(client: &ScoreServiceClient<Channel>, request: v1::Sco
 }
 
 /// What a score is made of, and the score, without the times.
-fn row_of(mut response: v1::ScoreResponse) -> v1::ScoreRow {
+pub(crate) fn row_of(mut response: v1::ScoreResponse) -> v1::ScoreRow {
     response.rows.remove(0)
 }
 

@@ -85,7 +85,12 @@ impl Inference {
     }
 
     /// Reads the tensors of a request; `raw` are the contents of an input that came raw.
-    fn prepare<'r>(&self, request: &'r ModelInferRequest, raw: impl Fn(usize) -> Option<&'r [u8]>) -> Result<Prepared, Refusal> {
+    fn prepare<'r>(
+        &self,
+        request: &'r ModelInferRequest,
+        raw: impl Fn(usize) -> Option<&'r [u8]>,
+        due: Option<Instant>,
+    ) -> Result<Prepared, Refusal> {
         let began = Instant::now();
         let (scores, model) = self.pick(&request.model_name, &request.model_version)?;
         check_outputs(request)?;
@@ -100,7 +105,7 @@ impl Inference {
             Form::Columns(order) => brought::columns(&model, &tensors, &order)?,
             Form::LookedUp => {
                 let asked = looked_up::request(&tensors, plan, &request.model_name, &request.model_version, &request.parameters)?;
-                return Prepared::looked_up(scores, asked, model, request);
+                return Prepared::looked_up(scores, asked, model, request, due);
             }
         };
         Ok(Prepared::brought(matrices, began, model, request))

@@ -63,6 +63,8 @@ pub(crate) enum Refusal {
     EventDisagrees { what: &'static str, column: String, field: String },
     #[error("{error}")]
     Read { error: ReadError, field: String },
+    #[error("the client's deadline passed before the answer was ready")]
+    Overdue,
     #[error("model version is neither a number nor a label after @. model_version={version}")]
     ModelVersion { version: String },
     #[error(transparent)]
@@ -137,6 +139,7 @@ impl Refusal {
             Refusal::Read { error: ReadError::VersionInFuture { .. }, .. } => Code::FailedPrecondition,
             Refusal::Read { error: ReadError::Storage(_), .. } => Code::Internal,
             Refusal::Read { error: ReadError::Online(_), .. } => Code::Unavailable,
+            Refusal::Overdue => Code::DeadlineExceeded,
             Refusal::Model(RegistryError::UnknownModel { .. } | RegistryError::NotReady { .. }) => Code::NotFound,
             Refusal::Model(RegistryError::Labelled { .. }) | Refusal::Load(LoadError::Refused(_)) => Code::FailedPrecondition,
             Refusal::NotServing { .. } => Code::FailedPrecondition,
@@ -174,6 +177,7 @@ impl Refusal {
             Refusal::Read { error: ReadError::VersionInFuture { .. }, .. } => "VERSION_IN_FUTURE",
             Refusal::Read { error: ReadError::Storage(_), .. } => "STORAGE",
             Refusal::Read { error: ReadError::Online(_), .. } => "ONLINE_STORE",
+            Refusal::Overdue => "DEADLINE_EXCEEDED",
             Refusal::ModelVersion { .. } => "BAD_MODEL_VERSION",
             Refusal::Model(RegistryError::UnknownModel { .. }) => "UNKNOWN_MODEL",
             Refusal::Model(RegistryError::NotReady { .. }) => "MODEL_NOT_READY",
@@ -198,6 +202,7 @@ impl Refusal {
     fn field(&self) -> Option<&str> {
         match self {
             Refusal::NothingAsked => Some("what"),
+            Refusal::Overdue => None,
             Refusal::TooManyRows { .. } => Some("rows"),
             Refusal::MissingKey { .. } => Some("key_names"),
             Refusal::UnknownMode { .. } => Some("mode"),

@@ -18,7 +18,6 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use floodmark_features::key::encode_key;
-use floodmark_features::lookup::{Answer, Ask};
 use floodmark_features::time::Time;
 use floodmark_features::value::ValueRef;
 use floodmark_models::model::Model;
@@ -27,6 +26,7 @@ use floodmark_proto::v1;
 use floodmark_proto::v1::model_service_server::ModelServiceServer;
 use floodmark_proto::v1::score_service_server::ScoreServiceServer;
 use floodmark_store::Store;
+use floodmark_store::redis::Reader;
 use parking_lot::Mutex;
 use prost::Message;
 use tokio::sync::oneshot;
@@ -40,6 +40,7 @@ use crate::asked::{Asked, Spine};
 use crate::plan::{Plan, Plans};
 use crate::refusal::{Refusal, shown};
 use crate::server::{Calls, Framed, Outcome, UnaryMethod};
+use crate::source::{Found, Source, When};
 use crate::wire::from_value;
 
 /// The path of scores.
@@ -48,7 +49,7 @@ const SCORE: &str = "/floodmark.v1.ScoreService/Score";
 /// The service over a store and the models of a repository. Make one for each server thread.
 #[derive(Debug)]
 pub struct Scores {
-    store: Arc<Store>,
+    source: Source,
     plans: Arc<Plans>,
     models: Arc<Registry>,
     bindings: Mutex<Bindings>,
@@ -62,8 +63,17 @@ impl Scores {
 
     /// Scores with these models.
     pub fn new(store: Arc<Store>, models: Arc<Registry>) -> Scores {
-        let plans = Arc::new(Plans::new(store.definitions().clone()));
-        Scores { store, plans, models, bindings: Mutex::default(), log: None }
+        Scores::of(Source::Store(store), models)
+    }
+
+    /// The same over an online store, for which the thread waits.
+    pub fn over_redis(reader: Reader, models: Arc<Registry>) -> Scores {
+        Scores::of(Source::Redis(Box::new(reader)), models)
+    }
+
+    fn of(source: Source, models: Arc<Registry>) -> Scores {
+        let plans = Arc::new(Plans::new(source.definitions().clone()));
+        Scores { source, plans, models, bindings: Mutex::default(), log: None }
     }
 
     /// Logs a share of what is scored.
@@ -81,17 +91,17 @@ impl Scores {
     }
 
     /// Looks up the rows of a request and makes them inputs.
-    pub(crate) fn job(&self, request: &v1::ScoreRequest) -> Result<Job, Refusal> {
-        self.prepare(&self.begin(request, &self.choose(request)?)?, 0..request.rows.len())
+    pub(crate) fn job(&self, request: &v1::ScoreRequest, due: Option<Instant>) -> Result<Job, Refusal> {
+        self.prepare(&self.begin(request, &self.choose(request)?, due)?, 0..request.rows.len())
     }
 
     /// What all rows of a request have in common.
-    fn begin<'r>(&'r self, request: &'r v1::ScoreRequest, choice: &'r Choice) -> Result<Begun<'r>, Refusal> {
+    fn begin<'r>(&'r self, request: &'r v1::ScoreRequest, choice: &'r Choice, due: Option<Instant>) -> Result<Begun<'r>, Refusal> {
         let selection = selection(&request.model_version)?;
         let lead = choice.pick(selection).map_err(Refusal::Model)?;
         let asked = Asked::of(self.plan_of(lead)?, Spine::from(request))?;
         let choice = (selection == Selection::Default && !choice.is_plain()).then_some(choice);
-        Ok(Begun { request, choice, lead, asked, now: now() })
+        Ok(Begun { request, choice, lead, asked, when: When { now: now(), due } })
     }
 
     fn choose(&self, request: &v1::ScoreRequest) -> Result<Choice, Refusal> {
@@ -104,13 +114,7 @@ impl Scores {
         if rows.start > 0 {
             job.go_on();
         }
-        let mut values = Vec::with_capacity(begun.asked.values_in_a_row());
-        ANSWER.with_borrow_mut(|answer| {
-            rows.into_iter().try_for_each(|at| {
-                values.clear();
-                self.prepare_row(begun, at, &mut values, answer, &mut job)
-            })
-        })?;
+        self.source.read(&begun.asked, rows, begun.when, |found| self.prepare_row(begun, found, &mut job))?;
         if begun.request.include_features {
             job.response.feature_names.clone_from(&begun.asked.plan.names);
         }
@@ -118,23 +122,9 @@ impl Scores {
         Ok(job)
     }
 
-    /// Prepares one row; `values` is empty, and there so that its memory is used again, as is the answer's.
-    fn prepare_row<'r>(
-        &self,
-        begun: &Begun<'r>,
-        at: usize,
-        values: &mut Vec<ValueRef<'r>>,
-        answer: &mut Answer,
-        job: &mut Job,
-    ) -> Result<(), Refusal> {
-        let asked = &begun.asked;
-        asked.read_values(at, values)?;
-        let (keys, fields) = values.split_at(asked.keys());
-        let own_event = asked.own_event(at)?;
-        let as_of = asked.as_of(at, own_event.as_ref(), begun.now)?;
-        let ask = Ask { keys, request: fields, as_of, version: begun.request.version, own_event: own_event.as_ref(), mode: asked.mode };
-        let read = self.store.read(&asked.plan.lookup, &ask, answer);
-        read.map_err(|error| Refusal::Read { error, field: format!("rows[{at}]") })?;
+    /// Makes a row inputs.
+    fn prepare_row(&self, begun: &Begun<'_>, found: &Found<'_>, job: &mut Job) -> Result<(), Refusal> {
+        let (asked, Found { at, keys, request: fields, as_of, answer }) = (&begun.asked, *found);
         let picked = begun.pick_for(keys)?;
         let model = picked.map_or(begun.lead, |picked| picked.primary);
         let binding = self.bindings.lock().of(model, asked.plan);
@@ -145,7 +135,7 @@ impl Scores {
             job.push_beside(&self.models, model, beside, |input| binding.input(input, answer, fields));
         }
         if let Some(log) = &self.log {
-            let (request, now, columns_id, place) = (begun.request, begun.now, asked.plan.columns_id, job.response.rows.len());
+            let (request, now, columns_id, place) = (begun.request, begun.when.now, asked.plan.columns_id, job.response.rows.len());
             log.take(&Seen { request, at, place, keys, as_of, now, columns_id, answer }, &mut job.logged);
         }
         let with_features = begun.request.include_features;
@@ -172,14 +162,14 @@ impl Scores {
     }
 
     /// A request of few rows, by itself.
-    fn score_at_once(&self, request: &v1::ScoreRequest) -> Result<v1::ScoreResponse, Status> {
-        run_together(vec![self.job(request)?]).remove(0)
+    fn score_at_once(&self, request: &v1::ScoreRequest, due: Option<Instant>) -> Result<v1::ScoreResponse, Status> {
+        run_together(vec![self.job(request, due)?]).remove(0)
     }
 
     /// A request of many rows: other calls have their turn in between.
-    pub(crate) async fn score_in_turns(&self, request: &v1::ScoreRequest) -> Result<v1::ScoreResponse, Status> {
+    pub(crate) async fn score_in_turns(&self, request: &v1::ScoreRequest, due: Option<Instant>) -> Result<v1::ScoreResponse, Status> {
         let choice = self.choose(request)?;
-        let begun = self.begin(request, &choice)?;
+        let begun = self.begin(request, &choice, due)?;
         let mut whole: Option<v1::ScoreResponse> = None;
         for from in (0..request.rows.len().max(1)).step_by(ROWS_IN_A_TURN) {
             if from > 0 {
@@ -204,7 +194,7 @@ struct Begun<'r> {
     /// Whose service is looked up: the version that was asked for, or the one that is served by default.
     lead: &'r Arc<Model>,
     asked: Asked<'r>,
-    now: Time,
+    when: When,
 }
 
 impl<'r> Begun<'r> {
@@ -226,8 +216,7 @@ impl<'r> Begun<'r> {
 pub(crate) const ROWS_IN_A_TURN: usize = 64;
 
 thread_local! {
-    /// Used again from row to row, so that cells and keys need no new memory.
-    static ANSWER: RefCell<Answer> = RefCell::default();
+    /// Used again from row to row, so that keys need no new memory.
     static KEY: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
 }
 
@@ -267,18 +256,20 @@ impl UnaryMethod for Score {
         self.max_request_bytes
     }
 
-    fn call(self: Arc<Self>, request: Bytes, _: Option<Instant>, in_turn: bool) -> Outcome {
+    fn call(self: Arc<Self>, request: Bytes, due: Option<Instant>, in_turn: bool) -> Outcome {
         let request = match v1::ScoreRequest::decode(request) {
             Ok(request) => request,
             Err(error) => return Outcome::Now(Err(Status::internal(format!("the message cannot be decoded: {error}")))),
         };
         if request.rows.len() > ROWS_IN_A_TURN {
-            return Outcome::Later(Box::pin(async move { self.shared.score_in_turns(&request).await.map(|response| framed(&response)) }));
+            return Outcome::Later(Box::pin(
+                async move { self.shared.score_in_turns(&request, due).await.map(|response| framed(&response)) },
+            ));
         }
         if !in_turn {
-            return Outcome::Now(self.shared.score_at_once(&request).map(|response| framed(&response)));
+            return Outcome::Now(self.shared.score_at_once(&request, due).map(|response| framed(&response)));
         }
-        let job = match self.shared.job(&request) {
+        let job = match self.shared.job(&request, due) {
             Ok(job) => job,
             Err(refusal) => return Outcome::Now(Err(refusal.into())),
         };

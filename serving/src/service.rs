@@ -1,28 +1,26 @@
 //! `floodmark.v1.FeatureService`: what is asked is checked once for a request, then its rows are read one by one.
 
-use std::cell::RefCell;
 use std::ops::Range;
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use bytes::{Buf, Bytes};
-use floodmark_features::lookup::{Answer, Ask};
 use floodmark_features::time::Time;
-use floodmark_features::value::ValueRef;
 use floodmark_proto::v1;
 use floodmark_proto::v1::feature_service_server::{FeatureService, FeatureServiceServer};
+use floodmark_store::Store;
 use floodmark_store::redis::Reader;
-use floodmark_store::{ReadError, Store};
 use prost::Message;
 use tonic::server::NamedService;
 use tonic::service::Routes;
 use tonic::{Request, Status};
 
 use crate::asked::{Asked, Spine, planned};
-use crate::deadline::{Due, deadline_exceeded};
+use crate::deadline::Due;
 use crate::plan::Plans;
 use crate::refusal::Refusal;
 use crate::server::{Calls, Framed, Outcome, UnaryMethod};
+use crate::source::{Source, When};
 use crate::wire::{Response, service_info};
 
 /// After so many rows, other calls on the thread have their turn, and a deadline is noticed.
@@ -35,15 +33,6 @@ pub struct Features {
     plans: Plans,
 }
 
-/// Where rows are read.
-#[derive(Debug)]
-enum Source {
-    /// In this process, one row after the other.
-    Store(Arc<Store>),
-    /// All rows of a turn at once, for the round trip.
-    Redis(Box<Reader>),
-}
-
 impl Features {
     /// What health and reflection call the service.
     pub const NAME: &'static str = <FeatureServiceServer<Features> as NamedService>::NAME;
@@ -54,7 +43,7 @@ impl Features {
         Features { source: Source::Store(store), plans }
     }
 
-    /// The same over an online store. While Redis is waited for, so is the thread: its patience is short, and ends with the caller's.
+    /// The same over an online store, for which the thread waits.
     pub fn over_redis(reader: Reader) -> Features {
         let plans = Plans::new(reader.definitions().clone());
         Features { source: Source::Redis(Box::new(reader)), plans }
@@ -76,12 +65,12 @@ impl Features {
     async fn look_up(&self, request: &v1::GetFeaturesRequest, due: Option<Instant>) -> Result<Framed, Status> {
         let plan = planned(&self.plans, request)?;
         let asked = Asked::of(&plan, Spine::from(request))?;
-        let (now, mut response) = (now(), Response::new(&plan, request.omit_names, request.rows.len()));
+        let (when, mut response) = (When { now: now(), due }, Response::new(&plan, request.omit_names, request.rows.len()));
         for turn in (0..request.rows.len()).step_by(ROWS_IN_A_TURN) {
             if turn > 0 {
                 tokio::task::yield_now().await;
             }
-            self.read_rows(&asked, turn..request.rows.len().min(turn + ROWS_IN_A_TURN), (now, due), &mut response)?;
+            self.read_rows(&asked, turn..request.rows.len().min(turn + ROWS_IN_A_TURN), when, &mut response)?;
         }
         Ok(response.finish())
     }
@@ -91,96 +80,16 @@ impl Features {
         let plan = planned(&self.plans, request)?;
         let asked = Asked::of(&plan, Spine::from(request))?;
         let mut response = Response::new(&plan, request.omit_names, request.rows.len());
-        self.read_rows(&asked, 0..request.rows.len(), (now(), due), &mut response)?;
+        self.read_rows(&asked, 0..request.rows.len(), When { now: now(), due }, &mut response)?;
         Ok(response.finish())
     }
 
-    /// As of `now` where a row says no time; after `due`, nobody waits for them.
-    fn read_rows(
-        &self,
-        asked: &Asked<'_>,
-        rows: Range<usize>,
-        (now, due): (Time, Option<Instant>),
-        into: &mut Response,
-    ) -> Result<(), Status> {
-        let store = match &self.source {
-            Source::Store(store) => store,
-            Source::Redis(reader) => {
-                let Some(patience) = left(due) else { return Err(deadline_exceeded()) };
-                let read = read_together(reader, asked, rows, (now, patience), into);
-                return read.map_err(|refusal| if left(due).is_none() { deadline_exceeded() } else { refusal.into() });
-            }
-        };
-        let mut values = Vec::with_capacity(asked.values_in_a_row());
-        for at in rows {
-            values.clear();
-            read_row(store, asked, at, now, &mut values, into)?;
-        }
-        Ok(())
+    fn read_rows(&self, asked: &Asked<'_>, rows: Range<usize>, when: When, into: &mut Response) -> Result<(), Refusal> {
+        self.source.read(asked, rows, when, |found| {
+            into.push(found.answer, found.as_of);
+            Ok(())
+        })
     }
-}
-
-/// Reads one row; `values` is empty, and there so that its memory is used again.
-fn read_row<'r>(
-    store: &Store,
-    asked: &Asked<'r>,
-    at: usize,
-    now: Time,
-    values: &mut Vec<ValueRef<'r>>,
-    into: &mut Response,
-) -> Result<(), Refusal> {
-    asked.read_values(at, values)?;
-    let (keys, request) = values.split_at(asked.keys());
-    let own_event = asked.own_event(at)?;
-    let as_of = asked.as_of(at, own_event.as_ref(), now)?;
-    let (version, mode) = (asked.spine.version, asked.mode);
-    let ask = Ask { keys, request, as_of, version, own_event: own_event.as_ref(), mode };
-    ANSWER.with_borrow_mut(|answer| {
-        store.read(&asked.plan.lookup, &ask, answer).map_err(|error| refused(error, at))?;
-        into.push(answer, as_of);
-        Ok(())
-    })
-}
-
-/// What is left until then, if anything is.
-fn left(due: Option<Instant>) -> Option<Duration> {
-    let left = due.map_or(Duration::MAX, |due| due.saturating_duration_since(Instant::now()));
-    (!left.is_zero()).then_some(left)
-}
-
-/// Reads some rows in one round trip. The caller's patience may be shorter than the reader's.
-fn read_together(
-    reader: &Reader,
-    asked: &Asked<'_>,
-    rows: Range<usize>,
-    (now, patience): (Time, Duration),
-    into: &mut Response,
-) -> Result<(), Refusal> {
-    let in_a_row = asked.values_in_a_row();
-    let mut values = Vec::with_capacity(in_a_row * rows.len());
-    let mut times = Vec::with_capacity(rows.len());
-    for at in rows.clone() {
-        asked.read_values(at, &mut values)?;
-        let own_event = asked.own_event(at)?;
-        let as_of = asked.as_of(at, own_event.as_ref(), now)?;
-        times.push((as_of, own_event));
-    }
-    let mut asks = Vec::with_capacity(times.len());
-    for (row, (as_of, own_event)) in times.iter().enumerate() {
-        let (keys, request) = values[row * in_a_row..(row + 1) * in_a_row].split_at(asked.keys());
-        let (version, mode) = (asked.spine.version, asked.mode);
-        asks.push(Ask { keys, request, as_of: *as_of, version, own_event: own_event.as_ref(), mode });
-    }
-    for ((answer, ask), at) in
-        reader.read_within(&asked.plan.lookup, &asks, patience.min(reader.patience())).into_iter().zip(&asks).zip(rows)
-    {
-        into.push(&answer.map_err(|error| refused(error, at))?, ask.as_of);
-    }
-    Ok(())
-}
-
-fn refused(error: ReadError, at: usize) -> Refusal {
-    Refusal::Read { error, field: format!("rows[{at}]") }
 }
 
 /// The path of look-ups.
@@ -211,11 +120,6 @@ impl UnaryMethod for GetFeatures {
 
 fn decoded<M: Message + Default>(message: impl Buf) -> Result<M, Status> {
     M::decode(message).map_err(|error| Status::internal(format!("the message cannot be decoded: {error}")))
-}
-
-thread_local! {
-    /// Used again from row to row, so that cells need no new memory.
-    static ANSWER: RefCell<Answer> = RefCell::default();
 }
 
 #[tonic::async_trait]

@@ -10,7 +10,7 @@ pub(in crate::command) mod watched;
 
 use std::io::{self, Write};
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,9 +18,6 @@ use floodmark_ingest::kafka::Topic;
 use floodmark_ingest::push::Push;
 use floodmark_ingest::replay::Input;
 use floodmark_ingest::writer;
-use floodmark_models::model::Settings as ModelSettings;
-use floodmark_models::registry::Registry;
-use floodmark_models::repository::{Policy, Repository};
 use floodmark_serving::http::{HttpServer, HttpSettings, HttpThread};
 use floodmark_serving::inference::Inference;
 use floodmark_serving::metrics::calls::Counts;
@@ -43,6 +40,7 @@ use super::{replay, topic};
 use crate::failure::Failure;
 use crate::online::{self, OnlineArgs};
 use crate::output::{json_line, stdout};
+use crate::repository::RepositoryArgs;
 use crate::stored::{StoreArgs, source_named};
 
 const EXAMPLE: &str = "EXAMPLES:
@@ -66,18 +64,8 @@ pub(crate) struct Args {
     /// Where to answer HTTP: the same calls in JSON, probes and metrics; port 0 picks a free one. Off if not said.
     #[arg(long, value_name = "ADDR")]
     http: Option<SocketAddr>,
-    /// A repository of ONNX models, NAME/VERSION/model.onnx.
-    #[arg(long, value_name = "DIR")]
-    models: Option<PathBuf>,
-    /// Which versions of each model to load beside those with labels: latest, latest:N, all, or numbers such as 1,4.
-    #[arg(long, value_name = "VERSIONS", default_value = "latest", requires = "models")]
-    model_versions: Policy,
-    /// The ONNX Runtime library; looked for in the usual places if not said.
-    #[arg(long, value_name = "FILE", requires = "models")]
-    onnxruntime: Option<PathBuf>,
-    /// Lets callers list, load and unload models over the Open Inference Protocol.
-    #[arg(long)]
-    admin: bool,
+    #[command(flatten)]
+    repository: RepositoryArgs,
     /// Scores each accepted event of a source with a model; `floodmark scores` prints the scores.
     #[arg(long, value_name = "SOURCE=MODEL", requires = "models", value_parser = scoring::score_arg)]
     score: Vec<ScoreArg>,
@@ -126,7 +114,7 @@ struct Addresses {
 pub(crate) fn run(args: &Args, json: bool) -> Result<(), Failure> {
     let mut settings = settings(args.listen);
     settings.services.push(Inference::NAME.to_owned());
-    if args.models.is_some() {
+    if args.repository.models.is_some() {
         settings.services.extend(Scores::NAMES.map(str::to_owned));
     }
     settings.threads = args.threads.map_or(settings.threads, usize::from);
@@ -141,8 +129,7 @@ pub(crate) fn run(args: &Args, json: bool) -> Result<(), Failure> {
     known_sources(&store, &args.inputs)?;
     let topics = topic::named(&args.inputs, args.kafka_config.as_deref())?;
     let prefix = args.publish.as_deref().map(|url| topic::topic(url, args.kafka_config.as_deref())).transpose()?;
-    let models =
-        args.models.as_ref().map(|directory| load_models(&store, directory, args.onnxruntime.clone(), &args.model_versions)).transpose()?;
+    let models = args.repository.load(|models| Scores::new(store.clone(), models))?;
     let (scoring, streamed) = scoring::scoring(&store, models.as_ref(), &args.score, &files)?.unzip();
     if !files.is_empty() {
         replay::take(&store, &files, scoring.clone())?;
@@ -157,8 +144,16 @@ pub(crate) fn run(args: &Args, json: bool) -> Result<(), Failure> {
     let read = topics.read.clone();
     let outbox = prefix.map(|prefix| published::start(prefix, &store)).transpose()?;
     let published = outbox.as_ref().map(|outbox| outbox.shared());
-    let answers =
-        Answers { log: logged, streamed, refused, read, published, admin: args.admin, leaving, ..Answers::new(store, handle, models) };
+    let answers = Answers {
+        log: logged,
+        streamed,
+        refused,
+        read,
+        published,
+        admin: args.repository.admin,
+        leaving,
+        ..Answers::new(store, handle, models)
+    };
     let written = Watched::new(writer, "the writer panicked; what was acknowledged is kept");
     let behind = Behind { written, topics, mirror: mirror.as_ref() };
     let drained = runtime.block_on(serve(server, http, answers, leave, behind, json));
@@ -204,24 +199,6 @@ fn known_sources(store: &Store, inputs: &[Input]) -> Result<(), Failure> {
 /// The server's settings, with the names of what it serves.
 pub(super) fn settings(listen: SocketAddr) -> ServerSettings {
     ServerSettings { services: [Features::NAME, Push::NAME, Predictions::NAME].map(str::to_owned).to_vec(), ..ServerSettings::at(listen) }
-}
-
-/// Loads versions of each model. One that is refused is told and does not serve; features are served all the same.
-pub(super) fn load_models(
-    store: &Arc<Store>,
-    directory: &Path,
-    library: Option<PathBuf>,
-    versions: &Policy,
-) -> Result<Arc<Registry>, Failure> {
-    let registry = Arc::new(Registry::new(Repository::new(directory), library, ModelSettings::default()));
-    let loaded = Scores::new(store.clone(), registry.clone()).load_all(versions).map_err(|error| Failure::failed(error.to_string()))?;
-    for (model, (version, loaded)) in loaded.iter().flat_map(|(model, tried)| tried.iter().map(move |tried| (model, tried))) {
-        match loaded {
-            Ok(_) => eprintln!("model is ready. model={model} version={version}"),
-            Err(error) => eprintln!("warning: model is not served. model={model} version={version}: {error}"),
-        }
-    }
-    Ok(registry)
 }
 
 /// What goes on behind the answers, and ends by itself only when something is wrong.

@@ -37,8 +37,8 @@ pub(super) enum Work {
     Job(Job),
     /// Many rows, of which some wait for the model, and others for their turn.
     Jobs(Vec<Job>),
-    /// Many rows that are still to be looked up.
-    Asked(v1::ScoreRequest),
+    /// Many rows that are still to be looked up, and until when somebody waits for them.
+    Asked(v1::ScoreRequest, Option<Instant>),
 }
 
 /// What is known of an answer before the model has run.
@@ -69,8 +69,9 @@ impl Prepared {
         asked: v1::ScoreRequest,
         lead: Arc<Model>,
         request: &ModelInferRequest,
+        due: Option<Instant>,
     ) -> Result<Prepared, Refusal> {
-        let work = if asked.rows.len() > ROWS_IN_A_TURN { Work::Asked(asked) } else { Work::Job(scores.job(&asked)?) };
+        let work = if asked.rows.len() > ROWS_IN_A_TURN { Work::Asked(asked, due) } else { Work::Job(scores.job(&asked, due)?) };
         Ok(Prepared { work, wanted: Wanted::new(lead, 0, request) })
     }
 

@@ -8,6 +8,7 @@ use tokio_stream::{Stream, StreamExt};
 use tonic::{Request, Response, Status, Streaming};
 
 use super::Inference;
+use crate::deadline::Due;
 
 /// The server's name.
 pub(super) const SERVER: &str = "floodmark";
@@ -61,7 +62,8 @@ impl GrpcInferenceService for Inference {
     }
 
     async fn model_infer(&self, request: Request<ModelInferRequest>) -> Result<Response<ModelInferResponse>, Status> {
-        Ok(Response::new(self.infer(request.get_ref()).await?))
+        let due = request.extensions().get::<Due>().map(|due| due.0);
+        Ok(Response::new(self.infer(request.get_ref(), due).await?))
     }
 
     type ModelStreamInferStream = Pin<Box<dyn Stream<Item = Result<ModelStreamInferResponse, Status>> + Send>>;
@@ -75,7 +77,7 @@ impl GrpcInferenceService for Inference {
             let inference = inference.clone();
             async move {
                 let request = request?;
-                Ok(match inference.infer(&request).await {
+                Ok(match inference.infer(&request, None).await {
                     Ok(response) => ModelStreamInferResponse { error_message: String::new(), infer_response: Some(response) },
                     Err(status) => {
                         let response = ModelInferResponse { id: request.id, ..ModelInferResponse::default() };

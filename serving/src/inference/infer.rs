@@ -43,12 +43,12 @@ impl UnaryMethod for Infer {
         self.max_request_bytes
     }
 
-    fn call(self: Arc<Self>, request: Bytes, _: Option<Instant>, in_turn: bool) -> Outcome {
+    fn call(self: Arc<Self>, request: Bytes, due: Option<Instant>, in_turn: bool) -> Outcome {
         let request = match ModelInferRequest::decode(request) {
             Ok(request) => request,
             Err(error) => return Outcome::Now(Err(Status::internal(format!("the message cannot be decoded: {error}")))),
         };
-        let (job, wanted) = match self.inference.prepare_message(&request) {
+        let (job, wanted) = match self.inference.prepare_message(&request, due) {
             Ok(Prepared { work: Work::Job(job), wanted }) => (job, wanted),
             Ok(many) => return Outcome::Later(Box::pin(async move { self.inference.run(many).await.map(framed) })),
             Err(refusal) => return Outcome::Now(Err(refusal.into())),
@@ -83,17 +83,17 @@ impl UnaryMethod for Infer {
 
 impl Inference {
     /// Reads a request whose contents are in the message.
-    pub(super) fn prepare_message(&self, request: &ModelInferRequest) -> Result<Prepared, Refusal> {
+    pub(super) fn prepare_message(&self, request: &ModelInferRequest, due: Option<Instant>) -> Result<Prepared, Refusal> {
         let (inputs, raw) = (request.inputs.len(), &request.raw_input_contents);
         if !raw.is_empty() && raw.len() != inputs {
             return Err(TensorError::RawCount { inputs, raw: raw.len() }.into());
         }
-        self.prepare(request, |at| raw.get(at).map(Bytes::as_ref))
+        self.prepare(request, |at| raw.get(at).map(Bytes::as_ref), due)
     }
 
-    /// Answers a request by itself.
-    pub(super) async fn infer(&self, request: &ModelInferRequest) -> Result<ModelInferResponse, Status> {
-        let prepared = self.prepare_message(request)?;
+    /// Answers a request by itself, for which somebody waits until then.
+    pub(super) async fn infer(&self, request: &ModelInferRequest, due: Option<Instant>) -> Result<ModelInferResponse, Status> {
+        let prepared = self.prepare_message(request, due)?;
         self.run(prepared).await.map(Answer::into_response)
     }
 
@@ -115,8 +115,8 @@ impl Inference {
                 }
                 Ok(wanted.of_scores(scores))
             }
-            (Work::Asked(asked), Some(scores)) => Ok(wanted.of_rows(&scores.score_in_turns(&asked).await?.rows)),
-            (Work::Asked(asked), None) => Err(super::unknown(&asked.model).into()),
+            (Work::Asked(asked, due), Some(scores)) => Ok(wanted.of_rows(&scores.score_in_turns(&asked, due).await?.rows)),
+            (Work::Asked(asked, _), None) => Err(super::unknown(&asked.model).into()),
         }
     }
 }

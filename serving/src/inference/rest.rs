@@ -6,6 +6,7 @@ mod write;
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::time::Instant;
 
 use bytes::Bytes;
 use floodmark_proto::inference::model_repository_parameter::ParameterChoice;
@@ -20,6 +21,7 @@ use tonic_types::StatusExt;
 
 use super::Inference;
 use super::error::TensorError;
+use crate::deadline::timeout;
 use crate::http::{Answer, Handler, Refused, Request, http_of, json as answer_of};
 use crate::refusal::Refusal;
 
@@ -121,7 +123,8 @@ impl Inference {
             Path::Statistics(model, version) => messages::answer("ModelStatisticsResponse", &self.statistics(model, version)?),
             Path::Infer(model, version) => {
                 let asked = read::request(model, version, headers, &body)?;
-                let prepared = self.prepare(&asked.request, |at| asked.raw.get(at)?.as_deref())?;
+                let due = timeout(headers).map(|after| Instant::now() + after);
+                let prepared = self.prepare(&asked.request, |at| asked.raw.get(at)?.as_deref(), due)?;
                 write::response(&self.run(prepared).await?, asked.binary)
             }
             Path::Index => {

@@ -54,7 +54,7 @@ async fn a_matrix_of_any_numbers_is_scored() {
     let rows = [[4.0, 2.0, 1.0], [10.0, 0.0, -3.0]];
     let expected = rows.map(|row| f64::from(linear(row)));
     let flat: Vec<f32> = rows.concat();
-    let response = inference.infer(&asked("matrix", vec![floats("X", &[2, 3], &flat)])).await.unwrap();
+    let response = inference.infer(&asked("matrix", vec![floats("X", &[2, 3], &flat)]), None).await.unwrap();
     assert_eq!(scores(&response), expected);
     assert_eq!(
         (response.model_name.as_str(), response.model_version.as_str(), response.outputs[0].datatype.as_str()),
@@ -66,29 +66,29 @@ async fn a_matrix_of_any_numbers_is_scored() {
         ("INT64", flat.iter().flat_map(|x| (*x as i64).to_le_bytes()).collect()),
         ("INT8", flat.iter().map(|x| (*x as i8) as u8).collect()),
     ] {
-        let response = inference.infer(&asked("matrix", vec![raw("X", datatype, &[2, 3], [raw_contents])])).await.unwrap();
+        let response = inference.infer(&asked("matrix", vec![raw("X", datatype, &[2, 3], [raw_contents])]), None).await.unwrap();
         assert_eq!(scores(&response), expected, "{datatype}");
     }
-    let one = inference.infer(&asked("matrix", vec![floats("X", &[3], &rows[0])])).await.unwrap();
+    let one = inference.infer(&asked("matrix", vec![floats("X", &[3], &rows[0])]), None).await.unwrap();
     assert_eq!(scores(&one), expected[..1]);
-    let none = inference.infer(&asked("matrix", vec![floats("X", &[0, 3], &[])])).await.unwrap();
+    let none = inference.infer(&asked("matrix", vec![floats("X", &[0, 3], &[])]), None).await.unwrap();
     assert_eq!(scores(&none), [0.0; 0]);
 
     // NaN is what is missing: the manifest says what stands in for it, and is counted.
     let missing = asked("matrix", vec![floats("X", &[2, 3], &[4.0, f32::NAN, f32::NAN, 1.0, 2.0, f32::NAN])]);
-    let response = inference.infer(&missing).await.unwrap();
+    let response = inference.infer(&missing, None).await.unwrap();
     assert_eq!(scores(&response), [linear([4.0, 0.0, 0.5]), linear([1.0, 2.0, 0.5])].map(f64::from));
     assert_eq!(int(&response, "missing"), Some(3));
     let amount = asked("matrix", vec![floats("X", &[2, 3], &[4.0, 1.0, 1.0, f32::NAN, 2.0, 1.0])]);
-    assert_eq!(why(inference.infer(&amount).await), said("MISSING_INPUT", "inputs[0], row 1"));
+    assert_eq!(why(inference.infer(&amount, None).await), said("MISSING_INPUT", "inputs[0], row 1"));
 
     // Many rows are scored in turns, and are the same.
     let many: Vec<f32> = (0..3 * 1000).map(|n| (n % 97) as f32).collect();
-    let response = inference.infer(&asked("matrix", vec![floats("X", &[1000, 3], &many)])).await.unwrap();
+    let response = inference.infer(&asked("matrix", vec![floats("X", &[1000, 3], &many)]), None).await.unwrap();
     let expected: Vec<f64> = many.chunks(3).map(|row| linear([row[0], row[1], row[2]]).into()).collect();
     assert_eq!(scores(&response), expected);
     let too_many = asked("matrix", vec![floats("X", &[10_001, 3], &vec![0.0; 3 * 10_001])]);
-    assert_eq!(why(inference.infer(&too_many).await), said("TOO_MANY_ROWS", "rows"));
+    assert_eq!(why(inference.infer(&too_many, None).await), said("TOO_MANY_ROWS", "rows"));
 }
 
 #[tokio::test]
@@ -98,9 +98,9 @@ async fn a_tensor_for_each_input_is_scored() {
     let amount = || floats("amount", &[2], &[2.5, 4.0]);
     let nb = || ints("nb", &[2, 1], &[3, 7]);
     let cat = || texts("cat", &[2, 1], &["food", ""]);
-    let response = inference.infer(&asked("columns", vec![nb(), amount(), cat()])).await.unwrap();
+    let response = inference.infer(&asked("columns", vec![nb(), amount(), cat()]), None).await.unwrap();
     assert_eq!(scores(&response), [7.5, 28.0]);
-    let whole = inference.infer(&asked("columns", vec![cat(), floats("nb", &[2], &[3.0, 7.0]), amount()])).await.unwrap();
+    let whole = inference.infer(&asked("columns", vec![cat(), floats("nb", &[2], &[3.0, 7.0]), amount()]), None).await.unwrap();
     assert_eq!(scores(&whole), [7.5, 28.0], "whole numbers may come as floats");
     for (tensors, expected) in [
         (vec![nb(), cat()], said("MISSING_TENSOR", "inputs")),
@@ -112,7 +112,7 @@ async fn a_tensor_for_each_input_is_scored() {
         (vec![floats("nb", &[2], &[3.0, 7.5]), amount(), cat()], said("WRONG_INPUT_TYPE", "inputs[0] \"nb\", row 1")),
         (vec![nb(), floats("amount", &[2], &[1.0, f32::NAN]), cat()], said("MISSING_INPUT", "inputs[1] \"amount\", row 1")),
     ] {
-        assert_eq!(why(inference.infer(&asked("columns", tensors)).await), expected);
+        assert_eq!(why(inference.infer(&asked("columns", tensors), None).await), expected);
     }
 }
 
@@ -153,8 +153,8 @@ async fn keys_are_looked_up_as_floodmark_does() {
         for count in [1, 5, 200] {
             let customers: Vec<i64> = (0..count).collect();
             let (request, same) = by_key(model, &customers);
-            let response = world.inference.infer(&request).await.unwrap();
-            let expected = world.scores.score_in_turns(&same).await.unwrap();
+            let response = world.inference.infer(&request, None).await.unwrap();
+            let expected = world.scores.score_in_turns(&same, None).await.unwrap();
             assert_eq!(scores(&response), expected.rows.iter().map(|row| row.score).collect::<Vec<f64>>(), "{model}, {count} rows");
             let missing = expected.rows.iter().map(|row| i64::from(row.missing)).sum();
             assert_eq!(int(&response, "missing"), Some(missing));
@@ -168,19 +168,19 @@ async fn keys_are_looked_up_as_floodmark_does() {
         let kept = request.inputs.iter().zip(&request.raw_input_contents).filter(|(input, _)| input.name != name);
         asked("matrix", kept.map(|(input, raw)| (input.clone(), raw.clone())).collect())
     };
-    assert_eq!(why(world.inference.infer(&without("customer_id")).await), said("MISSING_KEY", "key_names"));
-    assert_eq!(why(world.inference.infer(&without("amount")).await), said("MISSING_INPUT", "rows[0]"));
+    assert_eq!(why(world.inference.infer(&without("customer_id"), None).await), said("MISSING_KEY", "key_names"));
+    assert_eq!(why(world.inference.infer(&without("amount"), None).await), said("MISSING_INPUT", "rows[0]"));
     let mut null = request.clone();
     null.raw_input_contents[1] = f32::NAN.to_le_bytes().to_vec().into();
-    assert_eq!(why(world.inference.infer(&null).await), said("MISSING_INPUT", "rows[0]"), "NaN is what is missing");
+    assert_eq!(why(world.inference.infer(&null, None).await), said("MISSING_INPUT", "rows[0]"), "NaN is what is missing");
     let mut odd = request.clone();
     odd.inputs[0] = InferInputTensor { datatype: "INT32".to_owned(), ..odd.inputs[0].clone() };
     odd.raw_input_contents[0] = vec![0; 4].into();
-    assert_eq!(why(world.inference.infer(&odd).await), said("WRONG_DATATYPE", "inputs[0].datatype"));
+    assert_eq!(why(world.inference.infer(&odd, None).await), said("WRONG_DATATYPE", "inputs[0].datatype"));
     for wrong in [ParameterChoice::StringParam("yesterday".to_owned()), ParameterChoice::BoolParam(true)] {
         let mut request = request.clone();
         request.parameters.insert("as_of".to_owned(), InferParameter { parameter_choice: Some(wrong) });
-        assert_eq!(why(world.inference.infer(&request).await), said("WRONG_PARAMETER", "parameters.as_of"));
+        assert_eq!(why(world.inference.infer(&request, None).await), said("WRONG_PARAMETER", "parameters.as_of"));
     }
 }
 
@@ -189,7 +189,7 @@ async fn names_tell_the_forms_apart() {
     let Some(world) = World::loaded(false) else { return };
     let infer = async |model: &str, names: &[&str]| {
         let tensors = names.iter().map(|name| floats(name, &[1], &[1.0])).collect();
-        why(world.inference.infer(&asked(model, tensors)).await)
+        why(world.inference.infer(&asked(model, tensors), None).await)
     };
     assert_eq!(infer("matrix", &[]).await, said("MISSING_TENSOR", "inputs"));
     assert_eq!(infer("matrix", &["Y"]).await, said("UNKNOWN_TENSOR", "inputs[0].name"));
@@ -213,27 +213,27 @@ async fn outputs_are_as_they_are_asked_for() {
     let bool = |b| InferParameter { parameter_choice: Some(ParameterChoice::BoolParam(b)) };
 
     let named = ModelInferRequest { outputs: vec![output("score")], id: "r-7".to_owned(), ..asked("wide", row()) };
-    let response = world.inference.infer(&named).await.unwrap();
+    let response = world.inference.infer(&named, None).await.unwrap();
     assert_eq!((response.outputs.len(), response.id.as_str(), response.outputs[0].datatype.as_str()), (1, "r-7", "FP64"));
     assert_eq!(scores(&response), [2.5]);
     let twice = ModelInferRequest { outputs: vec![output("score"), output("score")], ..asked("wide", row()) };
-    assert_eq!(why(world.inference.infer(&twice).await), said("OUTPUT_TWICE", "outputs[1].name"));
+    assert_eq!(why(world.inference.infer(&twice, None).await), said("OUTPUT_TWICE", "outputs[1].name"));
     let typed = ModelInferRequest { parameters: [("typed_outputs".to_owned(), bool(true))].into(), ..asked("matrix", row()) };
-    let response = world.inference.infer(&typed).await.unwrap();
+    let response = world.inference.infer(&typed, None).await.unwrap();
     assert!(response.raw_output_contents.is_empty());
     assert_eq!(response.outputs[0].contents.as_ref().expect("typed contents").fp32_contents, [2.5]);
 
     let unknown = ModelInferRequest { outputs: vec![output("label")], ..asked("matrix", row()) };
-    assert_eq!(why(world.inference.infer(&unknown).await), said("UNKNOWN_OUTPUT", "outputs[0].name"));
+    assert_eq!(why(world.inference.infer(&unknown, None).await), said("UNKNOWN_OUTPUT", "outputs[0].name"));
     let mut classified = ModelInferRequest { outputs: vec![output("score")], ..asked("matrix", row()) };
     classified.outputs[0].parameters.insert("classification".to_owned(), bool(true));
-    assert_eq!(why(world.inference.infer(&classified).await).0, Code::Unimplemented);
+    assert_eq!(why(world.inference.infer(&classified, None).await).0, Code::Unimplemented);
     let mut shared = asked("matrix", row());
     shared.inputs[0].parameters.insert("shared_memory_region".to_owned(), bool(true));
-    assert_eq!(why(world.inference.infer(&shared).await).0, Code::Unimplemented);
+    assert_eq!(why(world.inference.infer(&shared, None).await).0, Code::Unimplemented);
     let mut few = asked("columns", vec![floats("amount", &[1], &[1.0]), ints("nb", &[1], &[1]), texts("cat", &[1], &["a"])]);
     few.raw_input_contents.pop();
-    assert_eq!(why(world.inference.infer(&few).await), said("RAW_AND_TYPED", "raw_input_contents"));
+    assert_eq!(why(world.inference.infer(&few, None).await), said("RAW_AND_TYPED", "raw_input_contents"));
 }
 
 #[tokio::test]
@@ -246,7 +246,7 @@ async fn the_bytes_of_an_answer_are_those_of_its_message() {
     let typed = InferParameter { parameter_choice: Some(ParameterChoice::BoolParam(true)) };
     let typed = ModelInferRequest { parameters: [("typed_outputs".to_owned(), typed)].into(), ..rows("wide", 2) };
     for request in [rows("matrix", 0), rows("matrix", 1), rows("wide", 200), by_key("columns", &[1, 2, 3]).0, missing, id, typed] {
-        let answer = inference.run(inference.prepare_message(&request).unwrap()).await.unwrap();
+        let answer = inference.run(inference.prepare_message(&request, None).unwrap()).await.unwrap();
         let bytes = response::framed(answer.clone());
         assert_eq!(ModelInferResponse::decode(bytes.as_message()).unwrap(), answer.into_response());
     }
@@ -259,7 +259,7 @@ async fn a_version_that_is_not_there_is_told_from_one_that_was_refused() {
     world.scores.load("matrix", 2).expect_err("its golden rows are gone");
     let infer = async |model: &str, version: &str| {
         let request = ModelInferRequest { model_version: version.to_owned(), ..asked(model, vec![floats("X", &[3], &[1.0; 3])]) };
-        world.inference.infer(&request).await
+        world.inference.infer(&request, None).await
     };
     assert_eq!(infer("matrix", "1").await.unwrap().model_version, "1");
     assert_eq!(infer("matrix", "").await.unwrap().model_version, "1", "what was refused is no choice");
@@ -325,7 +325,7 @@ async fn statistics_count_calls_runs_and_rows() {
     let Some(world) = World::loaded(false) else { return };
     for rows in [1, 3, 200] {
         let request = asked("matrix", vec![floats("X", &[rows, 3], &vec![1.0; 3 * rows as usize])]);
-        world.inference.infer(&request).await.unwrap();
+        world.inference.infer(&request, None).await.unwrap();
     }
     let statistics = &world.inference.statistics("matrix", "").unwrap().model_stats[0];
     assert_eq!((statistics.inference_count, statistics.execution_count), (204, 6), "two hundred rows are four runs");

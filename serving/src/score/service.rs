@@ -18,19 +18,21 @@ use tonic::{Request, Response, Status, Streaming};
 use tonic_types::StatusExt;
 
 use super::Scores;
+use crate::deadline::Due;
 use crate::refusal::Refusal;
 
 #[tonic::async_trait]
 impl ScoreService for Scores {
     async fn score(&self, request: Request<v1::ScoreRequest>) -> Result<Response<v1::ScoreResponse>, Status> {
-        self.score_in_turns(request.get_ref()).await.map(Response::new)
+        let due = request.extensions().get::<Due>().map(|due| due.0);
+        self.score_in_turns(request.get_ref(), due).await.map(Response::new)
     }
 
     type ScoreStreamStream = Pin<Box<dyn Stream<Item = Result<v1::ScoreStreamResponse, Status>> + Send>>;
 
     async fn score_stream(&self, request: Request<Streaming<v1::ScoreRequest>>) -> Result<Response<Self::ScoreStreamStream>, Status> {
         let scores = Arc::new(Scores {
-            store: self.store.clone(),
+            source: self.source.another(),
             plans: self.plans.clone(),
             models: self.models.clone(),
             bindings: Mutex::default(),
@@ -40,7 +42,7 @@ impl ScoreService for Scores {
             let scores = scores.clone();
             async move {
                 let request = request?;
-                let answer = match scores.score_in_turns(&request).await {
+                let answer = match scores.score_in_turns(&request, None).await {
                     Ok(response) => Answer::Response(response),
                     Err(status) => Answer::Error(error_of(&status)),
                 };

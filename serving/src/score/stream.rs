@@ -169,7 +169,7 @@ impl StreamScores {
 
     /// Scores some rows together; an error is that of one of them.
     fn together(&self, request: &v1::ScoreRequest, sequences: &[u64]) -> Result<Result<Vec<v1::Prediction>, v1::ScoreError>, Stop> {
-        let job = match self.scores.job(request) {
+        let job = match self.scores.job(request, None) {
             Ok(job) => job,
             Err(Refusal::Model(RegistryError::UnknownModel { .. } | RegistryError::NotReady { .. })) => return Err(Stop::NotReady),
             Err(Refusal::Read { error: ReadError::Storage(error), .. }) => return Err(Stop::Store(error)),

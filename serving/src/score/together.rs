@@ -11,7 +11,7 @@ impl Scores {
     pub(crate) fn score_together(&self, requests: &[v1::ScoreRequest]) -> Vec<Result<v1::ScoreResponse, Status>> {
         let (mut jobs, mut refused) = (Vec::new(), Vec::new());
         for request in requests {
-            let prepared = self.job(request).map(|job| jobs.push(job));
+            let prepared = self.job(request, None).map(|job| jobs.push(job));
             refused.push(prepared.err());
         }
         let mut answers = run_together(jobs).into_iter();

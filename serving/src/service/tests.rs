@@ -5,6 +5,8 @@ use floodmark_store::ReadError;
 use tonic::Code;
 use tonic_types::StatusExt;
 
+use floodmark_features::value::ValueRef;
+
 use super::*;
 use crate::asked::MAX_ROWS;
 use crate::testing::definitions;
