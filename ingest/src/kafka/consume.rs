@@ -18,7 +18,7 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use super::client::{Told, cluster_of, consumer, no_answer};
 use super::intake::{Intake, RETRY};
-use super::status::Status;
+use super::status::{CUT_OFF, Status};
 use super::topic::{Beside, Lost, Topic};
 use crate::record::{Decoder, FormatError};
 use crate::router::Router;
@@ -97,7 +97,7 @@ pub enum ConsumeError {
 /// Starts reading a topic into the source of a feed, until its writer is told to stop.
 pub fn spawn(topic: Topic, feed: Feed) -> Result<(Arc<Status>, JoinHandle<Result<(), ConsumeError>>), ConsumeError> {
     let status = Arc::new(Status::default());
-    let client = consumer(&topic).create_with_context(Told(status.clone())).map_err(ConsumeError::Client)?;
+    let client = new_client(&topic, &status)?;
     let decoder = topic.format.decoder()?;
     let (store, source) = (feed.store(), feed.source());
     let beside = topic.beside_of(&store.definitions().sources[source])?;
@@ -105,7 +105,11 @@ pub fn spawn(topic: Topic, feed: Feed) -> Result<(Arc<Status>, JoinHandle<Result
     let progress = store.progress(source);
     let reader =
         Reader { topic, stopping: feed.stopping(), feed, status: status.clone(), decoder, required, beside, partitions: BTreeMap::new() };
-    Ok((status, std::thread::spawn(move || reader.run(&client, &progress))))
+    Ok((status, std::thread::spawn(move || reader.run(client, &progress))))
+}
+
+fn new_client(topic: &Topic, status: &Arc<Status>) -> Result<BaseConsumer<Told>, ConsumeError> {
+    consumer(topic).create_with_context(Told(status.clone())).map_err(ConsumeError::Client)
 }
 
 /// What the reading thread holds.
@@ -125,37 +129,58 @@ enum Left {
     Told,
     /// Positions are to be looked at afresh.
     Lost,
+    /// The client is of no use any more.
+    CutOff,
 }
 
 impl Reader {
-    fn run(mut self, client: &BaseConsumer<Told>, progress: &SourceProgress) -> Result<(), ConsumeError> {
-        let Some(fingerprint) = self.fingerprint(client) else { return Ok(()) };
+    /// With one client after the other, where it must be.
+    fn run(mut self, mut client: BaseConsumer<Told>, progress: &SourceProgress) -> Result<(), ConsumeError> {
+        while let Left::CutOff = self.run_with(&client, progress)? {
+            self.status.begin_anew();
+            let useless = std::mem::replace(&mut client, new_client(&self.topic, &self.status)?);
+            // It may wait for brokers that it does not know any more.
+            std::thread::spawn(move || drop(useless));
+        }
+        Ok(())
+    }
+
+    fn run_with(&mut self, client: &BaseConsumer<Told>, progress: &SourceProgress) -> Result<Left, ConsumeError> {
+        let Some(fingerprint) = self.fingerprint(client) else { return Ok(self.left()) };
         for known in progress.partitions() {
             let Some(number) = self.number_of(&known.name) else { continue };
             if known.fingerprint != fingerprint {
-                return Err(ConsumeError::OtherCluster { topic: self.topic.name, brokers: self.topic.brokers });
+                return Err(ConsumeError::OtherCluster { topic: self.topic.name.clone(), brokers: self.topic.brokers.clone() });
             }
-            let partition = self.partition(number, known.next_offset);
-            self.partitions.insert(number, partition);
+            // Those that another client has read are further than what was known at the start.
+            if !self.partitions.contains_key(&number) {
+                let partition = self.partition(number, known.next_offset);
+                self.partitions.insert(number, partition);
+            }
         }
         loop {
             let known: Vec<i32> = self.partitions.keys().copied().collect();
             if !self.find_partitions(client, fingerprint)? {
-                return Ok(());
+                return Ok(self.left());
             }
             for number in known {
                 if !self.check(client, number)? {
-                    return Ok(());
+                    return Ok(self.left());
                 }
             }
             let all: Vec<i32> = self.partitions.keys().copied().collect();
             client.unassign().map_err(ConsumeError::Fatal)?;
             self.assign(client, &all)?;
             match self.read(client, fingerprint)? {
-                Left::Told => return Ok(()),
                 Left::Lost => {}
+                left => return Ok(left),
             }
         }
+    }
+
+    /// Why there was no answer.
+    fn left(&self) -> Left {
+        if self.told_to_stop() { Left::Told } else { Left::CutOff }
     }
 
     /// Until told to stop.
@@ -166,6 +191,9 @@ impl Reader {
             self.hand_over()?;
             if lost {
                 return Ok(Left::Lost);
+            }
+            if self.status.is_cut_off() {
+                return Ok(Left::CutOff);
             }
             self.judge_ends(client)?;
             if looked.elapsed() >= LOOK_FOR_PARTITIONS {
@@ -260,13 +288,13 @@ impl Reader {
         Ok(())
     }
 
-    /// What the positions belong to: the cluster and the topic. `None` if told to stop before a broker has answered.
+    /// What the positions belong to: the cluster and the topic. `None` if told to stop, or cut off, before a broker has answered.
     fn fingerprint(&self, client: &BaseConsumer<Told>) -> Option<u64> {
         let cluster = self.asked(|| cluster_of(client, &self.topic.name, ANSWER))?;
         Some(xxh3_64(format!("{cluster} {}", self.topic.name).as_bytes()))
     }
 
-    /// Opens partitions that are not known yet. False if told to stop before a broker has answered.
+    /// Opens partitions that are not known yet. False if told to stop, or cut off, before a broker has answered.
     fn find_partitions(&mut self, client: &BaseConsumer<Told>, fingerprint: u64) -> Result<bool, ConsumeError> {
         let Some(metadata) = self.asked(|| client.fetch_metadata(Some(&self.topic.name), ANSWER).ok()) else { return Ok(false) };
         let found = metadata.topics().iter().find(|topic| topic.name() == self.topic.name);
@@ -287,7 +315,7 @@ impl Reader {
         Ok(true)
     }
 
-    /// Whether what comes next of a partition is there. False if told to stop before a broker has answered.
+    /// Whether what comes next of a partition is there. False if told to stop, or cut off, before a broker has answered.
     fn check(&mut self, client: &BaseConsumer<Told>, number: i32) -> Result<bool, ConsumeError> {
         let Some((oldest, end)) = self.ends(client, number) else { return Ok(false) };
         let Some(partition) = self.partitions.get_mut(&number) else { return Ok(true) };
@@ -312,10 +340,11 @@ impl Reader {
         Some((u64::try_from(oldest).unwrap_or(0), u64::try_from(end).unwrap_or(0)))
     }
 
-    /// Asks until there is an answer; `None` if told to stop before.
+    /// Asks until there is an answer; `None` if told to stop before, or if the client has none to give for so long that it is replaced.
     fn asked<T>(&self, ask: impl Fn() -> Option<T>) -> Option<T> {
+        let began = Instant::now();
         loop {
-            if self.told_to_stop() {
+            if self.told_to_stop() || began.elapsed() > CUT_OFF {
                 return None;
             }
             if let Some(answer) = ask() {

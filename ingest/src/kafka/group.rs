@@ -88,6 +88,11 @@ impl Group {
         Ok(Group { client, member: None, coming: None, topics, heard, silent, fresh, joined: false })
     }
 
+    /// Leaves without a word. Closing the client may take a while, or for ever, so it is not waited for.
+    pub(super) fn abandon(self) {
+        std::thread::spawn(move || drop(self));
+    }
+
     /// Waits for a record. `None` also where there is something else to be done: see [`Group::change`].
     pub(super) fn poll(&mut self, wait: Duration) -> Option<KafkaResult<BorrowedMessage<'_>>> {
         if !self.joined {

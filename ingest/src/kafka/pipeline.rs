@@ -20,7 +20,7 @@ mod watchdog;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use floodmark_store::redis::{ApplyError, OnlineError};
 use rdkafka::admin::{NewTopic, TopicReplication};
@@ -32,13 +32,19 @@ pub use standing::{LogStanding, SourceStanding};
 
 use super::client::make_topics;
 use super::intake::RETRY;
-use super::status::Status;
+use super::status::{CUT_OFF, Status};
 use super::topic::Topic;
 use crate::record::FormatError;
 use watchdog::Watchdog;
 
 /// A broker that has just come back, or leads a partition only now, may know less of it than it will; after so long it will not know more.
 const UNSURE: Duration = Duration::from_secs(30);
+/// What is said where a hand is given up.
+const HANGS: &str = "a call into the client library does not come back: beginning anew with other clients";
+/// Committed positions may be held for as long as the transaction of whoever had them before may last.
+const HELD: Duration = Duration::from_secs(75);
+/// As good as.
+const FOR_EVER: Duration = Duration::from_secs(1 << 32);
 /// No record of the feature log is larger, in bytes.
 const MAX_LOG_RECORD: &str = "64000000";
 
@@ -147,6 +153,14 @@ pub enum PipelineError {
     Thread(#[from] std::io::Error),
 }
 
+/// Why a worker has left off.
+enum Left {
+    /// It was told to.
+    Told,
+    /// A client is of no use any more: it begins anew, as another process would.
+    CutOff,
+}
+
 /// What a worker has done since it started.
 #[derive(Debug, Default)]
 pub struct Done {
@@ -189,9 +203,28 @@ impl Done {
         self.stopping.load(Ordering::Acquire)
     }
 
-    /// Asks until there is an answer; `None` if told to stop before.
-    fn until_there<T>(&self, watchdog: &Watchdog, mut ask: impl FnMut() -> Result<T, KafkaError>) -> Option<T> {
-        while !self.is_stopping() {
+    /// Why somebody leaves off who had no answer.
+    fn left(&self) -> Left {
+        if self.is_stopping() { Left::Told } else { Left::CutOff }
+    }
+
+    /// Asks a client until there is an answer; `None` if told to stop before, or if it has had none to give for so long that it is to be
+    /// replaced, which is then [said](Status::cut_off).
+    fn asked<T>(&self, patience: Duration, watchdog: &Watchdog, ask: impl FnMut() -> Result<T, KafkaError>) -> Option<T> {
+        let answer = self.asked_until(Instant::now() + patience, watchdog, ask);
+        if answer.is_none() && !self.is_stopping() {
+            self.status.cut_off();
+        }
+        answer
+    }
+
+    /// The same for who makes a client each time.
+    fn until_there<T>(&self, watchdog: &Watchdog, ask: impl FnMut() -> Result<T, KafkaError>) -> Option<T> {
+        self.asked_until(Instant::now() + FOR_EVER, watchdog, ask)
+    }
+
+    fn asked_until<T>(&self, until: Instant, watchdog: &Watchdog, mut ask: impl FnMut() -> Result<T, KafkaError>) -> Option<T> {
+        while !self.is_stopping() && Instant::now() < until {
             watchdog.seen();
             match ask() {
                 Ok(answer) => return Some(answer),

@@ -1,12 +1,15 @@
 //! How far a topic has been read: for operators, kept by whoever reads it.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 use floodmark_features::time::Time;
 use parking_lot::Mutex;
 use rdkafka::statistics::Statistics;
+
+/// So long without any broker, a client is replaced. Those that are only away come back to either.
+pub(super) const CUT_OFF: Duration = Duration::from_secs(20);
 
 /// What is known of a topic that is being read.
 #[derive(Debug, Default)]
@@ -17,6 +20,9 @@ pub struct Status {
     troubles: AtomicU64,
     /// From when the oldest record of the newest batch was appended until it could be read, in microseconds.
     delay: AtomicU64,
+    is_cut_off: AtomicBool,
+    /// Since when no broker is connected, by the client's statistics.
+    without_broker: Mutex<Option<Instant>>,
 }
 
 /// How far one partition has been read.
@@ -82,7 +88,31 @@ impl Status {
         self.partitions.lock().remove(&partition);
     }
 
+    /// A client is of no use any more, and has to be replaced.
+    pub(super) fn cut_off(&self) {
+        self.is_cut_off.store(true, Ordering::Release);
+    }
+
+    /// Whether that is so: somebody has said so, or its statistics have shown no broker for a while. Clients reconnect by themselves, but one
+    /// that was told of a cluster without brokers, as when the only one was out of touch for a moment, forgets all of them, those that it
+    /// was given among them (librdkafka issue 5301).
+    pub(super) fn is_cut_off(&self) -> bool {
+        let without = || self.without_broker.lock().is_some_and(|since| since.elapsed() > CUT_OFF);
+        self.is_cut_off.load(Ordering::Acquire) || without()
+    }
+
+    /// There is another client, which reads nothing yet.
+    pub(super) fn begin_anew(&self) {
+        self.partitions.lock().clear();
+        self.is_cut_off.store(false, Ordering::Release);
+        *self.without_broker.lock() = None;
+    }
+
     pub(super) fn take(&self, statistics: &Statistics) {
+        let is_up = statistics.brokers.values().any(|broker| broker.state == "UP");
+        let mut without = self.without_broker.lock();
+        *without = if is_up { None } else { Some(without.unwrap_or_else(Instant::now)) };
+        drop(without);
         let mut partitions = self.partitions.lock();
         for (number, of) in statistics.topics.values().flat_map(|topic| &topic.partitions) {
             if let (Some(it), Ok(end)) = (partitions.get_mut(number), u64::try_from(of.ls_offset.min(of.hi_offset))) {

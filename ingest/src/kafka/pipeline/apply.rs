@@ -9,6 +9,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use floodmark_features::codec::Damaged;
@@ -26,7 +27,7 @@ use super::hand::{Hand, Task};
 use super::keeper::Keeper;
 use super::slot::Slot;
 use super::watchdog::{Watchdog, end_process};
-use super::{Done, Pipeline, PipelineError};
+use super::{CUT_OFF, Done, HANGS, Left, Pipeline, PipelineError};
 use crate::kafka::client::AT_ONCE;
 use crate::kafka::consume::tells_of_loss;
 use crate::kafka::group::{Change, Group};
@@ -111,20 +112,27 @@ impl Apply {
 
     /// Until told to stop.
     pub fn run(self) -> Result<(), PipelineError> {
-        match Reader::start(self.0)? {
-            Some(reader) => reader.run(),
-            None => Ok(()),
+        let (common, watchdog) = (self.0, Arc::new(Watchdog::start(end_process)?));
+        let made = common.done.until_there(&watchdog, || common.pipeline.make_topics(&common.done.status));
+        while made.is_some() && !common.done.is_stopping() {
+            if let Some(reader) = Reader::start(common.clone(), watchdog.clone())?
+                && let Left::Told = reader.run()?
+            {
+                break;
+            }
+            // As another process would in our place, which ends what we have left open.
+            common.done.partitions.store(0, Ordering::Relaxed);
+            common.done.status.begin_anew();
         }
+        Ok(())
     }
 }
 
 impl Reader {
-    /// `None` if told to stop first.
-    fn start(common: Arc<Common>) -> Result<Option<Reader>, PipelineError> {
-        let watchdog = Arc::new(Watchdog::start(end_process)?);
+    /// `None` if told to stop first, or cut off.
+    fn start(common: Arc<Common>, watchdog: Arc<Watchdog>) -> Result<Option<Reader>, PipelineError> {
         let Common { pipeline, done, .. } = &*common;
         let log = pipeline.topic("log");
-        let Some(()) = done.until_there(&watchdog, || pipeline.make_topics(&done.status)) else { return Ok(None) };
         // Before anything is read: whoever had the name before can commit nothing any more.
         let mut slot = Slot::new(pipeline, "apply", None);
         if slot.producer(pipeline, done, &watchdog).is_none() {
@@ -132,8 +140,11 @@ impl Reader {
         }
         let group = format!("{}.apply", pipeline.prefix.name);
         let group = Group::join(&pipeline.prefix, &group, &[&log], AT_ONCE, &done.status).map_err(PipelineError::Client)?;
-        let found = done.until_there(&watchdog, || Ok((group.partitions_of(&log)?, group.cluster(&log)?)));
-        let Some((log_partitions, cluster)) = found else { return Ok(None) };
+        let found = done.asked(CUT_OFF, &watchdog, || Ok((group.partitions_of(&log)?, group.cluster(&log)?)));
+        let Some((log_partitions, cluster)) = found else {
+            group.abandon();
+            return Ok(None);
+        };
         if log_partitions == 0 {
             return Err(pipeline.no_topic(&log));
         }
@@ -154,13 +165,19 @@ impl Reader {
         }))
     }
 
-    fn run(mut self) -> Result<(), PipelineError> {
+    fn run(mut self) -> Result<Left, PipelineError> {
         while !self.common.done.is_stopping() {
             let lost = self.gather()?;
             // Before anything is waited for: who we are is known for a moment only.
             let changes = self.group.changes();
-            self.end_round()?;
-            self.look_around(changes, lost)?;
+            if self.end_round()? {
+                self.look_around(changes, lost)?;
+            }
+            if self.common.done.status.is_cut_off() {
+                self.end_round()?;
+                self.group.abandon();
+                return Ok(Left::CutOff);
+            }
             // While partitions move nothing can be published; it is as long as the others need to hear of it.
             if !self.group.has_changes()
                 && let Some(member) = self.group.member()
@@ -168,7 +185,7 @@ impl Reader {
                 self.begin_round(member);
             }
         }
-        self.end_round()
+        self.end_round().map(|_| Left::Told)
     }
 
     /// What was gathered is the keeper's.
@@ -179,14 +196,20 @@ impl Reader {
         let (keeper, records) = (self.keeper.clone(), std::mem::take(&mut self.waiting));
         self.waiting_bytes = 0;
         let round = move || keeper.lock().round(records, &member);
+        self.watchdog.seen();
         self.round = Some(self.hand.begin(round));
     }
 
-    fn end_round(&mut self) -> Result<(), PipelineError> {
-        let ended = self.round.take().map(Task::wait);
+    /// False if it hangs.
+    fn end_round(&mut self) -> Result<bool, PipelineError> {
+        let ended = self.round.take().map_or(Some(Ok(())), |round| self.watchdog.wait_for(&round));
         // Not before: it is a round that may hang.
         self.watchdog.seen();
-        ended.unwrap_or(Ok(()))
+        if ended.is_none() {
+            self.common.done.status.trouble(HANGS);
+            self.common.done.status.cut_off();
+        }
+        ended.map_or(Ok(false), |ended| ended.map(|()| true))
     }
 
     /// Between rounds: which partitions are ours, and whether the keeper has each of them.
@@ -210,7 +233,7 @@ impl Reader {
 
     /// Takes records until there are enough, or none is at hand and the keeper is done. True if positions are to be looked at afresh.
     fn gather(&mut self) -> Result<bool, PipelineError> {
-        let mut wait = if is_on(self.round.as_ref()) { ROUND } else { POLL };
+        let mut wait = if is_on(self.round.as_ref(), &self.watchdog) { ROUND } else { POLL };
         loop {
             match self.group.poll(wait) {
                 Some(Ok(message)) => {
@@ -231,7 +254,7 @@ impl Reader {
                 Some(Err(KafkaError::MessageConsumption(code))) if tells_of_loss(code) => return Ok(true),
                 // A broker is away or a connection was cut: the client goes on by itself.
                 Some(Err(error)) => self.common.done.status.trouble(&error.to_string()),
-                None if is_on(self.round.as_ref()) => wait = ROUND,
+                None if is_on(self.round.as_ref(), &self.watchdog) => wait = ROUND,
                 None => return Ok(false),
             }
             if self.waiting.len() >= MOST_RECORDS || self.waiting_bytes >= MOST_BYTES || self.group.has_changes() {
@@ -241,8 +264,9 @@ impl Reader {
     }
 }
 
-fn is_on(round: Option<&Round>) -> bool {
-    round.is_some_and(|round| !round.is_over())
+/// Whether the keeper is at it, and will come to an end.
+fn is_on(round: Option<&Round>, watchdog: &Watchdog) -> bool {
+    round.is_some_and(|round| !round.is_over()) && !watchdog.is_hung()
 }
 
 /// What a record of a log of so many partitions says, which was routed by those definitions.

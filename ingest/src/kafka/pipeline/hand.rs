@@ -6,6 +6,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
+use std::time::Duration;
 
 type Work = Box<dyn FnOnce() + Send>;
 
@@ -48,9 +49,12 @@ impl<T> Task<T> {
         self.is_over.load(Ordering::Acquire)
     }
 
-    /// Waits for the end.
-    pub(super) fn wait(self) -> T {
-        self.result.recv().expect("the thread ends no earlier than its work").unwrap_or_else(|panic| resume_unwind(panic))
+    /// Waits for the end; `None` if it does not come for so long. Then it may come at any time, or never.
+    pub(super) fn wait(&self, patience: Duration) -> Option<T> {
+        match self.result.recv_timeout(patience) {
+            Ok(ended) => Some(ended.unwrap_or_else(|panic| resume_unwind(panic))),
+            Err(_) => None,
+        }
     }
 }
 
@@ -67,12 +71,16 @@ mod tests {
         let third = hand.begin(|| std::thread::current().id());
         assert!(!first.is_over() && !third.is_over());
         go.send(()).expect("it waits");
-        let (heard, thread) = first.wait();
+        let long = Duration::from_secs(20);
+        let (heard, thread) = first.wait(long).expect("an end");
         assert!(heard);
-        assert!(catch_unwind(AssertUnwindSafe(|| second.wait())).is_err());
-        assert_eq!(third.wait(), thread);
+        assert!(catch_unwind(AssertUnwindSafe(|| second.wait(long))).is_err());
+        assert_eq!(third.wait(long), Some(thread));
+        let (go, gone) = channel::<()>();
+        let hung = hand.begin(move || gone.recv().is_ok());
+        assert_eq!(hung.wait(Duration::from_millis(20)), None);
         let last = hand.begin(|| 7);
-        drop(hand);
-        assert_eq!(last.wait(), 7);
+        drop((hand, go));
+        assert_eq!(last.wait(long), Some(7));
     }
 }

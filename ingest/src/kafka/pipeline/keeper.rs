@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use super::apply::Common;
 use super::slot::Slot;
 use super::watchdog::Watchdog;
-use super::{Done, PipelineError, UNSURE};
+use super::{CUT_OFF, Done, HELD, PipelineError, UNSURE};
 use crate::kafka::group::{Change, Group, Place, Position};
 use crate::kafka::intake::RETRY;
 use crate::kafka::transactions::{Broken, Transactions};
@@ -125,7 +125,7 @@ impl Keeper {
 
     /// The oldest offset of each partition, and the one after the newest.
     fn ends(&self, group: &Group, places: &[Place]) -> Option<Vec<(u64, u64)>> {
-        self.done.until_there(&self.watchdog, || places.iter().map(|place| group.ends(place)).collect())
+        self.done.asked(CUT_OFF, &self.watchdog, || places.iter().map(|place| group.ends(place)).collect())
     }
 
     /// A partition's timelines are no longer in memory.
@@ -153,7 +153,8 @@ impl Keeper {
         if self.slot.producer(&self.common.pipeline, &self.done, &self.watchdog).is_none() {
             return Ok(());
         }
-        let Some(positions) = self.done.until_there(&self.watchdog, || group.committed(&places)) else { return Ok(()) };
+        let Some(_) = self.ends(group, &places) else { return Ok(()) };
+        let Some(positions) = self.done.asked(HELD, &self.watchdog, || group.committed(&places)) else { return Ok(()) };
         let Some(ends) = self.ends(group, &places) else { return Ok(()) };
         let mut at = Vec::new();
         for (position, (oldest, end)) in positions.into_iter().zip(ends) {

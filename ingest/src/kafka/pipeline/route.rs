@@ -22,7 +22,7 @@ use super::hand::Hand;
 use super::shipment::{Shipment, Shipper, Turn};
 use super::slot::Slot;
 use super::watchdog::{Watchdog, end_process};
-use super::{Done, Pipeline, PipelineError, UNSURE};
+use super::{CUT_OFF, Done, HANGS, HELD, Left, Pipeline, PipelineError, UNSURE};
 use crate::kafka::client::GATHERED;
 use crate::kafka::consume::tells_of_loss;
 use crate::kafka::group::{Change, Group, Place, Position};
@@ -139,14 +139,41 @@ impl Route {
     pub fn run(mut self) -> Result<(), PipelineError> {
         let watchdog = &Watchdog::start(end_process)?;
         let Some(()) = self.done.until_there(watchdog, || self.pipeline.make_topics(&self.done.status)) else { return Ok(()) };
+        while let Left::CutOff = self.work(watchdog)? {
+            self.begin_anew()?;
+        }
+        Ok(())
+    }
+
+    /// As another process would in our place, which ends what we have left open.
+    fn begin_anew(&mut self) -> Result<(), PipelineError> {
+        (self.hand, self.under_way) = (Hand::new("shipment")?, None);
+        self.slot.give_up(&self.done);
+        self.owned.clear();
+        self.done.partitions.store(0, Ordering::Relaxed);
+        self.done.status.begin_anew();
+        Ok(())
+    }
+
+    /// As a member of the group, with one client.
+    fn work(&mut self, watchdog: &Watchdog) -> Result<Left, PipelineError> {
         // Before anything is read: whoever had the name before can commit nothing any more.
         if self.slot.producer(&self.pipeline, &self.done, watchdog).is_none() {
-            return Ok(());
+            return Ok(Left::Told);
         }
         let group = format!("{}.route.{}", self.pipeline.prefix.name, self.source().name);
         let mut group = Group::join(&self.input.topic, &group, &[&self.input.topic.name], GATHERED, &self.done.status)
             .map_err(PipelineError::Client)?;
-        let Some(counts) = self.done.until_there(watchdog, || self.count_partitions(&group)) else { return Ok(()) };
+        let left = self.work_in(&mut group, watchdog);
+        if let Ok(Left::CutOff) = left {
+            group.abandon();
+        }
+        left
+    }
+
+    fn work_in(&mut self, group: &mut Group, watchdog: &Watchdog) -> Result<Left, PipelineError> {
+        let counts = self.done.asked(CUT_OFF, watchdog, || self.count_partitions(group));
+        let Some(counts) = counts else { return Ok(self.done.left()) };
         (self.partitions, self.log_partitions) = counts;
         for (count, topic) in [(self.partitions, self.input.topic.name.clone()), (self.log_partitions, self.pipeline.topic("log"))] {
             if count == 0 {
@@ -154,20 +181,24 @@ impl Route {
             }
         }
         while !self.done.is_stopping() {
-            let mut lost = self.serve_changes(&mut group, watchdog)? || self.gather(&mut group)?;
+            let mut lost = self.serve_changes(group, watchdog)? || self.gather(group, watchdog)?;
             if !group.has_changes() {
                 lost |= self.arrive(watchdog)?;
                 if !lost {
-                    self.depart(&group, watchdog)?;
+                    self.depart(group, watchdog)?;
                 }
             }
             if lost {
                 self.arrive(watchdog)?;
                 let places: Vec<Place> = self.owned.keys().map(|number| self.place(*number)).collect();
-                self.place_at_committed(&mut group, &places, false, watchdog)?;
+                self.place_at_committed(group, &places, false, watchdog)?;
+            }
+            if self.done.status.is_cut_off() {
+                self.arrive(watchdog)?;
+                return Ok(Left::CutOff);
             }
         }
-        self.arrive(watchdog).map(|_| ())
+        self.arrive(watchdog).map(|_| Left::Told)
     }
 
     fn count_partitions(&self, group: &Group) -> Result<(usize, usize), KafkaError> {
@@ -210,8 +241,10 @@ impl Route {
         }
         let began = Instant::now();
         let (topic, known) = (&self.input.topic.name, self.partitions);
-        let found = self.done.until_there(watchdog, || {
-            let ends: Vec<(u64, u64)> = places.iter().map(|place| group.ends(place)).collect::<Result<_, _>>()?;
+        let ends = || places.iter().map(|place| group.ends(place)).collect::<Result<Vec<(u64, u64)>, KafkaError>>();
+        let Some(_) = self.done.asked(CUT_OFF, watchdog, ends) else { return Ok(()) };
+        let found = self.done.asked(HELD, watchdog, || {
+            let ends = ends()?;
             let partitions = known.max(group.partitions_of(topic)?);
             let positions = group.committed(places)?;
             let outside = |next: u64, (oldest, end): &(u64, u64)| next < *oldest || next > *end;
@@ -261,7 +294,7 @@ impl Route {
 
     /// Takes records for an interval from the first on, and as long as the last shipment is under way. True if positions are to be looked
     /// at afresh.
-    fn gather(&mut self, group: &mut Group) -> Result<bool, PipelineError> {
+    fn gather(&mut self, group: &mut Group, watchdog: &Watchdog) -> Result<bool, PipelineError> {
         let (mut until, mut seen, mut wait): (Option<Instant>, u32, Duration) = (None, 0, POLL);
         loop {
             match group.poll(wait) {
@@ -273,7 +306,7 @@ impl Route {
                     let taken = owned.intake.take(&message, &self.input.topic, &mut self.decoder, &done.status, || done.is_stopping());
                     let full = owned.intake.is_full();
                     // The clock costs as much as a field of a record.
-                    let is_time = || seen.is_multiple_of(64) && Instant::now() >= until && self.can_depart();
+                    let is_time = || seen.is_multiple_of(64) && Instant::now() >= until && self.can_depart(watchdog);
                     if !taken || full || group.has_changes() || is_time() {
                         return Ok(false);
                     }
@@ -294,7 +327,7 @@ impl Route {
             }
             let left = until.map(|until| until.saturating_duration_since(Instant::now()));
             wait = left.unwrap_or_default().min(POLL);
-            if wait.is_zero() && !self.can_depart() {
+            if wait.is_zero() && !self.can_depart(watchdog) {
                 wait = UNDER_WAY;
             }
             if wait.is_zero() || group.has_changes() || self.done.is_stopping() {
@@ -303,9 +336,9 @@ impl Route {
         }
     }
 
-    /// Whether nothing is under way any more.
-    fn can_depart(&self) -> bool {
-        self.under_way.as_ref().is_none_or(Shipment::is_over)
+    /// Whether nothing is under way any more, or what is will not arrive.
+    fn can_depart(&self, watchdog: &Watchdog) -> bool {
+        self.under_way.as_ref().is_none_or(Shipment::is_over) || watchdog.is_hung()
     }
 
     /// Sends off what was gathered.
@@ -317,17 +350,26 @@ impl Route {
             return Ok(());
         }
         let Some(transactions) = self.slot.producer(&self.pipeline, &self.done, watchdog) else { return Ok(()) };
+        watchdog.seen();
         self.under_way = Some(self.shipper.clone().depart(&self.hand, transactions, member, turns));
         Ok(())
     }
 
     /// Waits for what is under way. True if it has failed: it has to be read again.
     fn arrive(&mut self, watchdog: &Watchdog) -> Result<bool, PipelineError> {
-        let arrived = self.under_way.take().map(Shipment::arrive);
+        let Some(shipment) = self.under_way.take() else {
+            watchdog.seen();
+            return Ok(false);
+        };
+        let arrived = shipment.arrive(watchdog);
         // Not before: it is a shipment that may hang.
         watchdog.seen();
         match arrived {
-            None => Ok(false),
+            None => {
+                self.done.status.trouble(HANGS);
+                self.done.status.cut_off();
+                Ok(true)
+            }
             Some(Ok(turns)) => {
                 self.committed(&turns);
                 Ok(false)

@@ -12,6 +12,7 @@ use rdkafka::consumer::ConsumerGroupMetadata;
 
 use super::hand::{Hand, Task};
 use super::route::RouteNote;
+use super::watchdog::Watchdog;
 use crate::kafka::group::Position;
 use crate::kafka::outbox::Encoder;
 use crate::kafka::transactions::{Broken, Transactions};
@@ -83,9 +84,9 @@ impl Shipment {
         self.0.is_over()
     }
 
-    /// Waits for the end; what was sent, if it stands.
-    pub(super) fn arrive(self) -> Result<Vec<Turn>, Broken> {
-        self.0.wait()
+    /// Waits for the end; what was sent, if it stands. `None` if it hangs.
+    pub(super) fn arrive(self, watchdog: &Watchdog) -> Option<Result<Vec<Turn>, Broken>> {
+        watchdog.wait_for(&self.0)
     }
 }
 

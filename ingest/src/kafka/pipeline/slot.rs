@@ -47,6 +47,13 @@ impl Slot {
         self.transactions.clone()
     }
 
+    /// The producer may never be heard of again; the next one ends what it has left open.
+    pub(super) fn give_up(&mut self, done: &Done) {
+        if self.transactions.take().is_some() {
+            done.add(&done.rebuilds, 1);
+        }
+    }
+
     /// A transaction has failed: aborts it, or throws the producer away. True if the next transaction has another producer: then what
     /// became of the failed one is not known, and nothing is to be done before the committed positions are read.
     pub(super) fn recover(&mut self, broken: &Broken, done: &Done) -> Result<bool, PipelineError> {
