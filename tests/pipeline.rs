@@ -1,6 +1,7 @@
 //! The pipeline over several processes, on a real Kafka and a real Redis: what route and apply make of a topic is what the embedded store
 //! makes of the same records, whoever shares the work.
 
+mod away;
 mod given;
 mod lost;
 mod moving;

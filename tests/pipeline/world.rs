@@ -36,7 +36,7 @@ pub(crate) struct Worker {
     pub(crate) role: &'static str,
     pub(crate) name: String,
     pub(crate) child: Child,
-    http: String,
+    pub(crate) http: String,
     /// Where it writes what it complains of.
     log: PathBuf,
     arguments: Vec<String>,

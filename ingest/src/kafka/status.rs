@@ -21,6 +21,7 @@ pub struct Status {
     /// From when the oldest record of the newest batch was appended until it could be read, in microseconds.
     delay: AtomicU64,
     is_cut_off: AtomicBool,
+    replaced: AtomicU64,
     /// Since when no broker is connected, by the client's statistics.
     without_broker: Mutex<Option<Instant>>,
 }
@@ -55,6 +56,11 @@ impl Status {
     /// How often the client has complained: a broker that is away, a connection that was cut.
     pub fn troubles(&self) -> u64 {
         self.troubles.load(Ordering::Relaxed)
+    }
+
+    /// How many clients were replaced.
+    pub fn replaced(&self) -> u64 {
+        self.replaced.load(Ordering::Relaxed)
     }
 
     /// How long the oldest record of the newest batch was on its way, from Kafka's timestamp until it could be read.
@@ -101,8 +107,10 @@ impl Status {
         self.is_cut_off.load(Ordering::Acquire) || without()
     }
 
-    /// There is another client, which reads nothing yet.
+    /// There will be another client, which reads nothing yet.
     pub(super) fn begin_anew(&self) {
+        self.trouble("the Kafka client has no broker, or does not answer: beginning anew with another client");
+        self.replaced.fetch_add(1, Ordering::Relaxed);
         self.partitions.lock().clear();
         self.is_cut_off.store(false, Ordering::Release);
         *self.without_broker.lock() = None;

@@ -66,6 +66,8 @@ catalog! {
     KAFKA_DELAY: Gauge "floodmark_kafka_delay_seconds" ["source"]
         "From Kafka's timestamp of the oldest record of the newest batch until it could be read.";
     KAFKA_TROUBLES: Counter "floodmark_kafka_troubles_total" ["source"] "What the Kafka client complained of: a broker that is away, a connection cut.";
+    KAFKA_CLIENTS: Counter "floodmark_kafka_clients_replaced_total" ["source"]
+        "Kafka clients that were replaced as they had no broker for 20 seconds, or did not answer.";
     PUBLISHED: Counter "floodmark_published_total" []
         "Late events, closed windows, rejected records and scores in Kafka transactions that were committed.";
     PUBLISH_TRANSACTIONS: Counter "floodmark_publish_transactions_total" ["outcome"]
@@ -90,6 +92,8 @@ catalog! {
         "Changes of which partitions a worker has.";
     PIPELINE_TROUBLES: Counter "floodmark_pipeline_troubles_total" ["role", "source"]
         "What a worker's clients complained of: a broker that is away, a connection cut, a Redis that does not answer.";
+    PIPELINE_CLIENTS: Counter "floodmark_pipeline_clients_replaced_total" ["role", "source"]
+        "How often a worker began anew with other Kafka clients, as the ones it had knew no broker for 20 seconds, or did not come back.";
     PIPELINE_PARTITIONS: Gauge "floodmark_pipeline_partitions" ["role", "source"]
         "Partitions that a worker has.";
     PIPELINE_LAG: Gauge "floodmark_pipeline_lag_records" ["role", "source", "partition"]

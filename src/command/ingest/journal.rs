@@ -31,9 +31,9 @@ impl Journal {
 
     /// Looks for news, for ever.
     pub(super) async fn keep(&mut self, all: &[Arc<Done>]) {
-        let mut seen: Vec<(Complaints, u64, u64, u64)> = all.iter().map(|_| Default::default()).collect();
+        let mut seen: Vec<(Complaints, u64, u64, u64, u64)> = all.iter().map(|_| Default::default()).collect();
         loop {
-            for (done, (complaints, rebalances, replaced, skipped)) in all.iter().zip(&mut seen) {
+            for (done, (complaints, rebalances, replaced, skipped, clients)) in all.iter().zip(&mut seen) {
                 if let Some(message) = complaints.news(&done.status, Instant::now()) {
                     self.say("warn", &message, json!({}));
                 }
@@ -44,6 +44,10 @@ impl Journal {
                 let now = done.skipped.load(Ordering::Relaxed);
                 if std::mem::replace(skipped, now) != now {
                     self.say("warn", "the topic no longer has records that were not read: passed over", json!({ "skipped": now }));
+                }
+                let now = done.status.replaced();
+                if std::mem::replace(clients, now) != now {
+                    self.say("warn", "Kafka clients were replaced: they had no broker, or did not come back", json!({ "replaced": now }));
                 }
                 let now = done.rebuilds.load(Ordering::Relaxed);
                 if std::mem::replace(replaced, now) != now {

@@ -16,7 +16,7 @@ pub(super) fn of_worker(role: &'static str, source: &str, done: &Arc<Done>) -> V
         let done = done.clone();
         Kept::new(metric, labels, move || of(&done).load(Ordering::Relaxed))
     };
-    let troubles = done.clone();
+    let (troubles, clients) = (done.clone(), done.clone());
     let gauges = done.clone();
     let (labels, lag) = ([role.to_owned(), source.to_owned()], done.clone());
     vec![
@@ -29,6 +29,7 @@ pub(super) fn of_worker(role: &'static str, source: &str, done: &Arc<Done>) -> V
         counter(&catalog::PIPELINE_PRODUCERS, &[role, source], |done| &done.rebuilds),
         counter(&catalog::PIPELINE_REBALANCES, &[role, source], |done| &done.rebalances),
         Kept::new(&catalog::PIPELINE_TROUBLES, &[role, source], move || troubles.status.troubles()),
+        Kept::new(&catalog::PIPELINE_CLIENTS, &[role, source], move || clients.status.replaced()),
         Kept::gauges(&catalog::PIPELINE_PARTITIONS, move || vec![(labels.to_vec(), gauges.partitions.load(Ordering::Relaxed) as f64)]),
         Kept::gauges(&catalog::PIPELINE_LAG, {
             let labels = [role.to_owned(), source.to_owned()];

@@ -101,13 +101,14 @@ pub(super) fn appenders(read: &[Read]) -> push::Topics {
 impl Read {
     /// Its numbers, each with its entry in the catalog of metrics.
     pub(super) fn kept(&self) -> Vec<Kept> {
-        let (lag, idle, delay, troubles) = (self.clone(), self.clone(), self.clone(), self.clone());
+        let (lag, idle, delay, troubles, clients) = (self.clone(), self.clone(), self.clone(), self.clone(), self.clone());
         let source = self.source.as_str();
         vec![
             Kept::gauges(&catalog::KAFKA_LAG, move || lag.of_partitions(|partition| partition.lag.map(|lag| lag as f64))),
             Kept::gauges(&catalog::KAFKA_IDLE, move || idle.of_partitions(|partition| Some(f64::from(u8::from(partition.idle))))),
             Kept::gauges(&catalog::KAFKA_DELAY, move || vec![(vec![delay.source.clone()], delay.status.delay().as_secs_f64())]),
             Kept::new(&catalog::KAFKA_TROUBLES, &[source], move || troubles.status.troubles()),
+            Kept::new(&catalog::KAFKA_CLIENTS, &[source], move || clients.status.replaced()),
         ]
     }
 
