@@ -20,6 +20,8 @@ fn client(topic: &Topic) -> ClientConfig {
     config.set("bootstrap.servers", &topic.brokers).set("client.id", "floodmark");
     // A connection that was cut is tried again soon: the default of ten seconds adds as much to every outage.
     config.set("reconnect.backoff.ms", "50").set("reconnect.backoff.max.ms", "500");
+    // Some questions wait for as long as a request may, whatever else was said: a minute by default.
+    config.set("socket.timeout.ms", "10000");
     config.set_log_level(RDKafkaLogLevel::Warning);
     config
 }

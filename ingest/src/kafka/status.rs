@@ -117,7 +117,8 @@ impl Status {
     }
 
     pub(super) fn take(&self, statistics: &Statistics) {
-        let is_up = statistics.brokers.values().any(|broker| broker.state == "UP");
+        // The group's coordinator may still be connected, under a name of its own, and answer heartbeats.
+        let is_up = statistics.brokers.values().any(|broker| broker.source != "logical" && broker.state == "UP");
         let mut without = self.without_broker.lock();
         *without = if is_up { None } else { Some(without.unwrap_or_else(Instant::now)) };
         drop(without);
