@@ -20,8 +20,6 @@ fn client(topic: &Topic) -> ClientConfig {
     config.set("bootstrap.servers", &topic.brokers).set("client.id", "floodmark");
     // A connection that was cut is tried again soon: the default of ten seconds adds as much to every outage.
     config.set("reconnect.backoff.ms", "50").set("reconnect.backoff.max.ms", "500");
-    // Some questions wait for as long as a request may, whatever else was said: a minute by default.
-    config.set("socket.timeout.ms", "10000");
     config.set_log_level(RDKafkaLogLevel::Warning);
     config
 }
@@ -40,6 +38,8 @@ pub(super) fn consumer(topic: &Topic) -> ClientConfig {
     config.set("group.id", "floodmark").set("statistics.interval.ms", "500");
     // A full queue makes the fetcher sleep for a second by default; at 10 ms it reads up to four times as much.
     config.set("fetch.queue.backoff.ms", "10").set("queued.max.messages.kbytes", "131072").set("fetch.wait.max.ms", "100");
+    // Some questions wait for as long as a request may, whatever else was said: a minute by default.
+    config.set("socket.timeout.ms", "10000");
     let mut config = with_properties(config, topic);
     config.set("enable.auto.commit", "false").set("enable.auto.offset.store", "false").set("isolation.level", "read_committed");
     // Where the records are gone that come next, that is said; a silent jump would lose them.
