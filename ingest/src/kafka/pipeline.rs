@@ -43,8 +43,6 @@ const UNSURE: Duration = Duration::from_secs(30);
 const HANGS: &str = "a call into the Kafka client does not come back";
 /// Committed positions may be held for as long as the transaction of whoever had them before may last.
 const HELD: Duration = Duration::from_secs(75);
-/// As good as.
-const FOR_EVER: Duration = Duration::from_secs(1 << 32);
 /// No record of the feature log is larger, in bytes.
 const MAX_LOG_RECORD: &str = "64000000";
 
@@ -211,7 +209,7 @@ impl Done {
     /// Asks a client until there is an answer; `None` if told to stop before, or if it has had none to give for so long that it is to be
     /// replaced, which is then [said](Status::cut_off).
     fn asked<T>(&self, patience: Duration, watchdog: &Watchdog, ask: impl FnMut() -> Result<T, KafkaError>) -> Option<T> {
-        let answer = self.asked_until(Instant::now() + patience, watchdog, ask);
+        let answer = self.asked_until(Some(Instant::now() + patience), watchdog, ask);
         if answer.is_none() && !self.is_stopping() {
             self.status.cut_off();
         }
@@ -220,11 +218,11 @@ impl Done {
 
     /// The same for who makes a client each time.
     fn until_there<T>(&self, watchdog: &Watchdog, ask: impl FnMut() -> Result<T, KafkaError>) -> Option<T> {
-        self.asked_until(Instant::now() + FOR_EVER, watchdog, ask)
+        self.asked_until(None, watchdog, ask)
     }
 
-    fn asked_until<T>(&self, until: Instant, watchdog: &Watchdog, mut ask: impl FnMut() -> Result<T, KafkaError>) -> Option<T> {
-        while !self.is_stopping() && Instant::now() < until {
+    fn asked_until<T>(&self, until: Option<Instant>, watchdog: &Watchdog, mut ask: impl FnMut() -> Result<T, KafkaError>) -> Option<T> {
+        while !self.is_stopping() && until.is_none_or(|until| Instant::now() < until) {
             watchdog.seen();
             match ask() {
                 Ok(answer) => return Some(answer),

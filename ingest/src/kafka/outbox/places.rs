@@ -62,7 +62,9 @@ impl Progress<'_> {
     /// The places. Where a key was never written, nothing was sent. Only right once nobody else can write the keys. Gives up as soon as it
     /// `is_over`.
     pub(super) fn read(&self, is_over: impl Fn() -> bool) -> Result<Places, Unread> {
-        let (oldest, end) = self.ends(&self.client("read_uncommitted")?)?;
+        let client = self.client("read_uncommitted")?;
+        self.check(&client)?;
+        let (oldest, end) = self.ends(&client)?;
         if oldest >= end {
             return Ok(Places::new());
         }
@@ -94,15 +96,20 @@ impl Progress<'_> {
         config.create_with_context(Told(self.status.clone()))
     }
 
-    /// The oldest offset and the one after the newest, as clients see it that read as this one does. One partition holds all places.
-    fn ends(&self, client: &BaseConsumer<Told>) -> Result<(i64, i64), Unread> {
+    /// One partition holds all places.
+    fn check(&self, client: &BaseConsumer<Told>) -> Result<(), Unread> {
         let metadata = client.fetch_metadata(Some(self.topic), ANSWER)?;
         let partitions = metadata.topics().first().map_or(0, |found| found.partitions().len());
         if partitions > 1 {
             let why = "the topic of progress has to have one partition: delete it, it is made anew, and outputs are sent once more";
             return Err(Unread::NotKept(format!("{why}. topic={} partitions={partitions}", self.topic)));
         }
-        Ok(client.fetch_watermarks(self.topic, 0, ANSWER)?)
+        Ok(())
+    }
+
+    /// The oldest offset and the one after the newest, as clients see it that read as this one does.
+    fn ends(&self, client: &BaseConsumer<Told>) -> KafkaResult<(i64, i64)> {
+        client.fetch_watermarks(self.topic, 0, ANSWER)
     }
 
     /// Reads up to an offset, or to where nothing more comes though the client is as far.

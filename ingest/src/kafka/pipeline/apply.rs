@@ -114,10 +114,13 @@ impl Apply {
     pub fn run(self) -> Result<(), PipelineError> {
         let (common, watchdog) = (self.0, Arc::new(Watchdog::start(end_process)?));
         let made = common.done.until_there(&watchdog, || common.pipeline.make_topics(&common.done.status));
-        while made.is_some() && !common.done.is_stopping() {
+        while made.is_some() {
             if let Some(reader) = Reader::start(common.clone(), watchdog.clone())?
                 && let Left::Told = reader.run()?
             {
+                break;
+            }
+            if common.done.is_stopping() {
                 break;
             }
             // As another process would in our place, which ends what we have left open.
