@@ -6,6 +6,7 @@ mod given;
 mod lost;
 mod moving;
 pub(crate) mod world;
+mod zombie;
 
 use std::path::Path;
 use std::sync::Arc;

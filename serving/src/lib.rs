@@ -1,7 +1,7 @@
 //! Serving: features by entity key over gRPC, and the server that carries them and whatever else is routed to it.
 //!
 //! A call walks `deadline` → `service` → `asked` (what is looked up: `plan`; which name stands where: `places`;
-//! values: `wire`) → `source` → `wire`, or ends as a `refusal`.
+//! values: `wire`) → `online_store` → `wire`, or ends as a `refusal`.
 
 mod asked;
 pub mod client;
@@ -9,6 +9,7 @@ mod deadline;
 pub mod http;
 pub mod inference;
 pub mod metrics;
+mod online_store;
 mod places;
 mod plan;
 pub mod predictions;
@@ -16,7 +17,6 @@ mod refusal;
 pub mod score;
 pub mod server;
 pub mod service;
-mod source;
 #[cfg(test)]
 mod testing;
 pub mod training;

@@ -37,10 +37,10 @@ use self::binding::Bindings;
 use self::job::{Job, run_together};
 use self::log::{Log, Seen};
 use crate::asked::{Asked, Spine};
+use crate::online_store::{Found, OnlineStore, When};
 use crate::plan::{Plan, Plans};
 use crate::refusal::{Refusal, shown};
 use crate::server::{Calls, Framed, Outcome, UnaryMethod};
-use crate::source::{Found, Source, When};
 use crate::wire::from_value;
 
 /// The path of scores.
@@ -49,7 +49,7 @@ const SCORE: &str = "/floodmark.v1.ScoreService/Score";
 /// The service over a store and the models of a repository. Make one for each server thread.
 #[derive(Debug)]
 pub struct Scores {
-    source: Source,
+    online: OnlineStore,
     plans: Arc<Plans>,
     models: Arc<Registry>,
     bindings: Mutex<Bindings>,
@@ -63,17 +63,17 @@ impl Scores {
 
     /// Scores with these models.
     pub fn new(store: Arc<Store>, models: Arc<Registry>) -> Scores {
-        Scores::of(Source::Store(store), models)
+        Scores::of(OnlineStore::Store(store), models)
     }
 
     /// The same over an online store, for which the thread waits.
     pub fn over_redis(reader: Reader, models: Arc<Registry>) -> Scores {
-        Scores::of(Source::Redis(Box::new(reader)), models)
+        Scores::of(OnlineStore::Redis(Box::new(reader)), models)
     }
 
-    fn of(source: Source, models: Arc<Registry>) -> Scores {
-        let plans = Arc::new(Plans::new(source.definitions().clone()));
-        Scores { source, plans, models, bindings: Mutex::default(), log: None }
+    fn of(online: OnlineStore, models: Arc<Registry>) -> Scores {
+        let plans = Arc::new(Plans::new(online.definitions().clone()));
+        Scores { online, plans, models, bindings: Mutex::default(), log: None }
     }
 
     /// Logs a share of what is scored.
@@ -114,7 +114,7 @@ impl Scores {
         if rows.start > 0 {
             job.go_on();
         }
-        self.source.read(&begun.asked, rows, begun.when, |found| self.prepare_row(begun, found, &mut job))?;
+        self.online.read(&begun.asked, rows, begun.when, |found| self.prepare_row(begun, found, &mut job))?;
         if begun.request.include_features {
             job.response.feature_names.clone_from(&begun.asked.plan.names);
         }

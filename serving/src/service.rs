@@ -17,10 +17,10 @@ use tonic::{Request, Status};
 
 use crate::asked::{Asked, Spine, planned};
 use crate::deadline::Due;
+use crate::online_store::{OnlineStore, When};
 use crate::plan::Plans;
 use crate::refusal::Refusal;
 use crate::server::{Calls, Framed, Outcome, UnaryMethod};
-use crate::source::{Source, When};
 use crate::wire::{Response, service_info};
 
 /// After so many rows, other calls on the thread have their turn, and a deadline is noticed.
@@ -29,7 +29,7 @@ const ROWS_IN_A_TURN: usize = 64;
 /// The service over a store. Make one for each server thread: what it remembers is then shared with nobody.
 #[derive(Debug)]
 pub struct Features {
-    source: Source,
+    online: OnlineStore,
     plans: Plans,
 }
 
@@ -40,13 +40,13 @@ impl Features {
     /// Resolves every service of the store's definitions.
     pub fn new(store: Arc<Store>) -> Features {
         let plans = Plans::new(store.definitions().clone());
-        Features { source: Source::Store(store), plans }
+        Features { online: OnlineStore::Store(store), plans }
     }
 
     /// The same over an online store, for which the thread waits.
     pub fn over_redis(reader: Reader) -> Features {
         let plans = Plans::new(reader.definitions().clone());
-        Features { source: Source::Redis(Box::new(reader)), plans }
+        Features { online: OnlineStore::Redis(Box::new(reader)), plans }
     }
 
     /// All that the service answers, look-ups on the short way. A request of more bytes is refused.
@@ -85,7 +85,7 @@ impl Features {
     }
 
     fn read_rows(&self, asked: &Asked<'_>, rows: Range<usize>, when: When, into: &mut Response) -> Result<(), Refusal> {
-        self.source.read(asked, rows, when, |found| {
+        self.online.read(asked, rows, when, |found| {
             into.push(found.answer, found.as_of);
             Ok(())
         })

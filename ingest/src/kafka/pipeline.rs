@@ -10,7 +10,7 @@
 //! A worker's transactional id is its own, so that whoever starts in its place ends what it has left open.
 
 mod apply;
-mod hand;
+mod executor;
 mod keeper;
 mod route;
 mod shipment;
@@ -39,7 +39,7 @@ use watchdog::Watchdog;
 
 /// A broker that has just come back, or leads a partition only now, may know less of it than it will; after so long it will not know more.
 const UNSURE: Duration = Duration::from_secs(30);
-/// What is said where a hand is given up.
+/// What is said where another thread is given up.
 const HANGS: &str = "a call into the Kafka client does not come back";
 /// Committed positions may be held for as long as the transaction of whoever had them before may last.
 const HELD: Duration = Duration::from_secs(75);

@@ -32,7 +32,7 @@ impl ScoreService for Scores {
 
     async fn score_stream(&self, request: Request<Streaming<v1::ScoreRequest>>) -> Result<Response<Self::ScoreStreamStream>, Status> {
         let scores = Arc::new(Scores {
-            source: self.source.another(),
+            online: self.online.another(),
             plans: self.plans.clone(),
             models: self.models.clone(),
             bindings: Mutex::default(),

@@ -5,7 +5,7 @@
 //! begins where the store is, comes to the same outputs, and publishes those from the committed position on. Where Redis has lost what it
 //! had acknowledged, that is the same thing again, from further back.
 //!
-//! The records of a round are taken in by a [`Keeper`] with another hand, while those of the next are read and decoded.
+//! The records of a round are taken in by a [`Keeper`] on another thread, while those of the next are read and decoded.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -23,7 +23,7 @@ use rdkafka::error::KafkaError;
 use rdkafka::message::{BorrowedMessage, Message};
 use xxhash_rust::xxh3::xxh3_64;
 
-use super::hand::{Hand, Task};
+use super::executor::{Executor, Task};
 use super::keeper::Keeper;
 use super::slot::Slot;
 use super::watchdog::{Watchdog, end_process};
@@ -73,7 +73,7 @@ struct Reader {
     group: Group,
     keeper: Arc<Mutex<Keeper>>,
     watchdog: Arc<Watchdog>,
-    hand: Hand,
+    executor: Executor,
     /// The keeper is at it.
     round: Option<Round>,
     /// Partitions whose records are wanted.
@@ -160,7 +160,7 @@ impl Reader {
             group,
             keeper: Arc::new(Mutex::new(keeper)),
             watchdog,
-            hand: Hand::new("keeper")?,
+            executor: Executor::new("keeper")?,
             round: None,
             wanted: BTreeSet::new(),
             waiting: Vec::new(),
@@ -200,7 +200,7 @@ impl Reader {
         self.waiting_bytes = 0;
         let round = move || keeper.lock().round(records, &member);
         self.watchdog.seen();
-        self.round = Some(self.hand.begin(round));
+        self.round = Some(self.executor.begin(round));
     }
 
     /// False if it hangs.

@@ -18,7 +18,7 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::Message;
 use serde::{Deserialize, Serialize};
 
-use super::hand::Hand;
+use super::executor::Executor;
 use super::shipment::{Shipment, Shipper, Turn};
 use super::slot::Slot;
 use super::watchdog::{Watchdog, end_process};
@@ -58,7 +58,7 @@ pub struct Route {
     definitions: u64,
     input: RouteInput,
     shipper: Arc<Shipper>,
-    hand: Hand,
+    executor: Executor,
     under_way: Option<Shipment>,
     done: Arc<Done>,
     slot: Slot,
@@ -110,7 +110,7 @@ impl Route {
             definitions,
             input,
             shipper,
-            hand: Hand::new("shipment")?,
+            executor: Executor::new("shipment")?,
             under_way: None,
             done,
             slot,
@@ -147,7 +147,7 @@ impl Route {
 
     /// As another process would in our place, which ends what we have left open.
     fn begin_anew(&mut self) -> Result<(), PipelineError> {
-        (self.hand, self.under_way) = (Hand::new("shipment")?, None);
+        (self.executor, self.under_way) = (Executor::new("shipment")?, None);
         self.slot.give_up(&self.done);
         self.owned.clear();
         self.done.partitions.store(0, Ordering::Relaxed);
@@ -351,7 +351,7 @@ impl Route {
         }
         let Some(transactions) = self.slot.producer(&self.pipeline, &self.done, watchdog) else { return Ok(()) };
         watchdog.seen();
-        self.under_way = Some(self.shipper.clone().depart(&self.hand, transactions, member, turns));
+        self.under_way = Some(self.shipper.clone().depart(&self.executor, transactions, member, turns));
         Ok(())
     }
 

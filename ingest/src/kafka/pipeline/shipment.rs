@@ -1,4 +1,4 @@
-//! What route has gathered, on its way into the feature log: written and committed by another hand, while the next is gathered.
+//! What route has gathered, on its way into the feature log: written and committed by another thread, while the next is gathered.
 //!
 //! One transaction holds what became of the records in each log partition, what was refused, the positions, and with them the
 //! watermarks (T12). It is in the name of whoever we were when it departed: once the group has moved on, it fails.
@@ -10,7 +10,7 @@ use floodmark_features::feature_log::{Activity, BatchHead, encode_batch};
 use floodmark_store::{Commit, Output};
 use rdkafka::consumer::ConsumerGroupMetadata;
 
-use super::hand::{Hand, Task};
+use super::executor::{Executor, Task};
 use super::route::RouteNote;
 use super::watchdog::Watchdog;
 use crate::kafka::group::Position;
@@ -45,7 +45,7 @@ impl Shipper {
     /// Sends turns off. Nothing else may happen to the producer before they have arrived.
     pub(super) fn depart(
         self: Arc<Shipper>,
-        hand: &Hand,
+        executor: &Executor,
         transactions: Arc<Transactions>,
         member: Arc<ConsumerGroupMetadata>,
         turns: Vec<Turn>,
@@ -56,7 +56,7 @@ impl Shipper {
             transactions.send_positions(&positions, &member)?;
             transactions.commit().map(|()| turns)
         };
-        Shipment(hand.begin(carry))
+        Shipment(executor.begin(carry))
     }
 
     fn send(&self, transactions: &Transactions, turns: &[Turn]) -> Result<(), Broken> {

@@ -1,4 +1,4 @@
-//! A watchdog for calls into the client library that never come back: nothing can take a thread out of them. Where another hand is at it,
+//! A watchdog for calls into the client library that never come back: nothing can take a thread out of them. Where another thread is at it,
 //! that is given up, and the worker begins anew; where that is not enough, the process ends, and the worker that is started in its place
 //! aborts what is open.
 
@@ -6,13 +6,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use super::hand::Task;
+use super::executor::Task;
 
 /// No step takes this long while anything works: each has a timeout of its own that is a fraction of it.
 const PATIENCE: Duration = Duration::from_secs(300);
 const LOOK: Duration = Duration::from_secs(1);
 
-/// What another hand does not come back from in this time is given up: a transaction has long been aborted then.
+/// What another thread does not come back from in this time is given up: a transaction has long been aborted then.
 const HUNG: Duration = Duration::from_secs(60);
 
 /// Looks whether a worker goes on.
@@ -61,7 +61,7 @@ impl Watchdog {
         self.began.elapsed().saturating_sub(Duration::from_millis(self.shared.seen.load(Ordering::Acquire))) > HUNG
     }
 
-    /// Waits for what another hand is at; `None` if it hangs.
+    /// Waits for what another thread is at; `None` if it hangs.
     pub(super) fn wait_for<T>(&self, task: &Task<T>) -> Option<T> {
         loop {
             match task.wait(LOOK) {

@@ -1,4 +1,4 @@
-//! A hand: a thread that does one thing after the other for somebody who goes on meanwhile.
+//! An executor: a thread that does one thing after the other for somebody who goes on meanwhile.
 //!
 //! It is kept. A thread for each thing gives its memory back each time, and takes pages that have to be cleared first.
 
@@ -11,20 +11,20 @@ use std::time::Duration;
 type Work = Box<dyn FnOnce() + Send>;
 
 /// Ends once it is dropped and has done what it was given.
-pub(super) struct Hand(Sender<Work>);
+pub(super) struct Executor(Sender<Work>);
 
-/// What a hand is at.
+/// What an executor is at.
 pub(super) struct Task<T> {
     result: Receiver<std::thread::Result<T>>,
     is_over: Arc<AtomicBool>,
 }
 
-impl Hand {
+impl Executor {
     /// A thread of this name.
-    pub(super) fn new(name: &str) -> std::io::Result<Hand> {
+    pub(super) fn new(name: &str) -> std::io::Result<Executor> {
         let (tasks, given) = channel::<Work>();
         std::thread::Builder::new().name(name.to_owned()).spawn(move || given.into_iter().for_each(|work| work()))?;
-        Ok(Hand(tasks))
+        Ok(Executor(tasks))
     }
 
     /// Begins something, after what was begun before.
@@ -37,7 +37,7 @@ impl Hand {
             let _ = done.send(catch_unwind(AssertUnwindSafe(work)));
             over.store(true, Ordering::Release);
         };
-        // The thread ends no earlier than this hand.
+        // The thread ends no earlier than this executor.
         let _ = self.0.send(Box::new(work));
         Task { result, is_over }
     }
@@ -64,11 +64,11 @@ mod tests {
 
     #[test]
     fn what_is_begun_is_done_in_order_on_one_thread_and_a_panic_is_its_owners() {
-        let hand = Hand::new("hand").expect("a thread");
+        let executor = Executor::new("executor").expect("a thread");
         let (go, gone) = channel::<()>();
-        let first = hand.begin(move || (gone.recv().is_ok(), std::thread::current().id()));
-        let second = hand.begin(|| -> u32 { panic!("as it should") });
-        let third = hand.begin(|| std::thread::current().id());
+        let first = executor.begin(move || (gone.recv().is_ok(), std::thread::current().id()));
+        let second = executor.begin(|| -> u32 { panic!("as it should") });
+        let third = executor.begin(|| std::thread::current().id());
         assert!(!first.is_over() && !third.is_over());
         go.send(()).expect("it waits");
         let long = Duration::from_secs(20);
@@ -77,10 +77,10 @@ mod tests {
         assert!(catch_unwind(AssertUnwindSafe(|| second.wait(long))).is_err());
         assert_eq!(third.wait(long), Some(thread));
         let (go, gone) = channel::<()>();
-        let hung = hand.begin(move || gone.recv().is_ok());
+        let hung = executor.begin(move || gone.recv().is_ok());
         assert_eq!(hung.wait(Duration::from_millis(20)), None);
-        let last = hand.begin(|| 7);
-        drop((hand, go));
+        let last = executor.begin(|| 7);
+        drop((executor, go));
         assert_eq!(last.wait(long), Some(7));
     }
 }

@@ -17,7 +17,7 @@ use crate::refusal::Refusal;
 
 /// Where rows are read.
 #[derive(Debug)]
-pub(crate) enum Source {
+pub(crate) enum OnlineStore {
     /// In this process.
     Store(Arc<Store>),
     /// In Redis. While it is waited for, so is the thread: its patience is short, and ends with the caller's.
@@ -48,20 +48,20 @@ pub(crate) struct Found<'a> {
     pub(crate) answer: &'a Answer,
 }
 
-impl Source {
+impl OnlineStore {
     /// What is read.
     pub(crate) fn definitions(&self) -> &Arc<Definitions> {
         match self {
-            Source::Store(store) => store.definitions(),
-            Source::Redis(reader) => reader.definitions(),
+            OnlineStore::Store(store) => store.definitions(),
+            OnlineStore::Redis(reader) => reader.definitions(),
         }
     }
 
     /// The same for another thread, which then waits for nobody here.
-    pub(crate) fn another(&self) -> Source {
+    pub(crate) fn another(&self) -> OnlineStore {
         match self {
-            Source::Store(store) => Source::Store(store.clone()),
-            Source::Redis(reader) => Source::Redis(Box::new(reader.another())),
+            OnlineStore::Store(store) => OnlineStore::Store(store.clone()),
+            OnlineStore::Redis(reader) => OnlineStore::Redis(Box::new(reader.another())),
         }
     }
 
@@ -74,8 +74,8 @@ impl Source {
         each: impl FnMut(&Found<'_>) -> Result<(), Refusal>,
     ) -> Result<(), Refusal> {
         match self {
-            Source::Store(store) => one_by_one(store, asked, rows, when.now, each),
-            Source::Redis(reader) => {
+            OnlineStore::Store(store) => one_by_one(store, asked, rows, when.now, each),
+            OnlineStore::Redis(reader) => {
                 let Some(patience) = when.left() else { return Err(Refusal::Overdue) };
                 together(reader, asked, rows, (when.now, patience), each).map_err(|refusal| match refusal {
                     Refusal::Read { .. } if when.left().is_none() => Refusal::Overdue,
