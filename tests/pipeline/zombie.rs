@@ -13,7 +13,7 @@ use crate::harness::kafka::{Kafka, Record, until};
 use crate::harness::redis::Redis;
 
 /// How often a worker becomes a zombie.
-const DEATHS: usize = 3;
+const DEATHS: usize = 2;
 /// A worker is soon taken for dead, but what it has begun may last: nothing but fencing ends it.
 const CLIENTS: &str = "session.timeout.ms=2500\nheartbeat.interval.ms=300\ntransaction.timeout.ms=60000\n";
 /// What comes is in the hand of a worker for so long before it is committed.
