@@ -21,7 +21,7 @@ use floodmark_features::lookup::{Lookup, Mode};
 use floodmark_features::time::Time;
 use floodmark_features::value::{Type, ValueRef};
 use floodmark_features::watermark::SourceProgress;
-use floodmark_serving::training::{TrainingRequest, write_training_set};
+use floodmark_serving::training::{TrainingRequest, TrainingSpec, write_training_set};
 use floodmark_store::{Commit, Settings, Store};
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 
@@ -46,15 +46,17 @@ fn main() -> Result<(), Box<dyn Error>> {
             let store = Store::open(&place, definitions.clone(), &text, Settings::default())?;
             let opened = start.elapsed();
             let request = TrainingRequest {
-                lookup: lookup.clone(),
+                spec: TrainingSpec {
+                    lookup: lookup.clone(),
+                    time: "tx_datetime".to_owned(),
+                    event_id: event_id.clone(),
+                    mode: Mode::AsServed,
+                    version: None,
+                    threads,
+                    statuses: false,
+                },
                 spine: input.clone(),
-                time: "tx_datetime".to_owned(),
-                event_id: event_id.clone(),
-                mode: Mode::AsServed,
-                version: None,
                 out: out.clone(),
-                threads,
-                statuses: false,
             };
             let (start, busy) = (Instant::now(), processor_seconds());
             let summary = write_training_set(&store, &request, &|_| {})?;

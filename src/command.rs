@@ -19,6 +19,7 @@ mod status;
 mod topic;
 mod training_set;
 mod up;
+mod vacuum;
 mod verify;
 mod windows;
 
@@ -66,6 +67,8 @@ pub(crate) enum Command {
     Rejects(rejects::Args),
     /// Prints the windows that have closed.
     Windows(windows::Args),
+    /// Deletes what is left over in an offline store.
+    Vacuum(vacuum::Args),
 }
 
 impl Command {
@@ -90,6 +93,7 @@ impl Command {
             Command::Scores(args) => scores::run(&args, json),
             Command::Rejects(args) => rejects::run(&args, json),
             Command::Windows(args) => windows::run(&args, json),
+            Command::Vacuum(args) => vacuum::run(&args, json),
         }
     }
 }

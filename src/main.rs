@@ -5,6 +5,7 @@
 mod command;
 mod failure;
 mod logged;
+mod offline;
 mod online;
 mod output;
 mod progress;

@@ -2,8 +2,10 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use floodmark_features::definition::Definitions;
+use floodmark_offline::Keeper;
 use floodmark_store::{Settings, Store};
 
 use crate::failure::Failure;
@@ -23,13 +25,29 @@ pub(crate) struct StoreArgs {
     /// Log partitions of a new store; an old one keeps its own.
     #[arg(long, value_name = "N", default_value_t = 16, value_parser = clap::value_parser!(u32).range(1..=4096))]
     partitions: u32,
+    /// Keeps every event, late event, rejected record and closed window of a new store as Delta tables: a folder, or s3://BUCKET/PREFIX
+    /// with the variables AWS_...; an old store keeps its own.
+    #[arg(long, value_name = "PLACE")]
+    offline: Option<String>,
+    /// Events wait so long for their table at most, or until there are enough for a good file.
+    #[arg(long, value_name = "MILLISECONDS", default_value_t = 60_000, value_parser = clap::value_parser!(u64).range(1..))]
+    offline_interval: u64,
 }
 
 impl StoreArgs {
     /// Opens the store, or makes it.
     pub(crate) fn open(&self) -> Result<Arc<Store>, Failure> {
         let settings = Settings { memory_budget: (self.memory as usize) << 20, partitions: self.partitions, ..Settings::default() };
-        open(&self.store, &read_definitions(&self.definitions)?, settings)
+        let store = open(&self.store, &read_definitions(&self.definitions)?, settings)?;
+        if let Some(place) = &self.offline {
+            store.set_offline(&crate::offline::absolute(place)?).map_err(|error| Failure::usage(error.to_string()))?;
+        }
+        Ok(store)
+    }
+
+    /// Starts to keep what the store takes in, if it has an offline store.
+    pub(crate) fn keeper(&self, store: &Arc<Store>) -> Result<Option<Keeper>, Failure> {
+        crate::offline::start(store, Duration::from_millis(self.offline_interval))
     }
 }
 

@@ -50,7 +50,7 @@ fn root() -> &'static Path {
 }
 
 /// A Python with what the client needs. Where `REQUIRE_ORT` says that nothing may be skipped, it must be there.
-fn python(environment: &str, requirements: &str) -> Option<String> {
+pub(crate) fn python(environment: &str, requirements: &str) -> Option<String> {
     let made = Command::new(root().join(".ci/python")).args([environment, requirements]).current_dir(root()).output().expect("bash");
     if made.status.success() {
         return Some(String::from_utf8_lossy(&made.stdout).trim().to_owned());

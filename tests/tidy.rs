@@ -7,11 +7,12 @@ use std::process::Command;
 use serde_json::Value;
 
 /// Which of our own packages each may name (DESIGN, rooms). The command wires them all.
-const ROOMS: [(&str, &[&str]); 6] = [
+const ROOMS: [(&str, &[&str]); 7] = [
     ("floodmark-proto", &[]),
     ("floodmark-features", &[]),
     ("floodmark-models", &[]),
     ("floodmark-store", &["floodmark-features"]),
+    ("floodmark-offline", &["floodmark-features", "floodmark-store"]),
     ("floodmark-ingest", &["floodmark-features", "floodmark-store", "floodmark-proto"]),
     ("floodmark-serving", &["floodmark-features", "floodmark-store", "floodmark-models", "floodmark-proto"]),
 ];

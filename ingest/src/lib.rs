@@ -9,6 +9,7 @@ pub mod clock;
 pub mod columns;
 mod field;
 pub mod kafka;
+mod keeping;
 pub mod offsets;
 pub mod payload;
 pub mod push;

@@ -186,7 +186,8 @@ fn open_all(
     for input in inputs {
         let (source, definition) = store.definitions().source(&input.source).ok_or_else(|| unknown(store, &input.source))?;
         let router = routers.iter().position(|(s, _)| *s == source).unwrap_or_else(|| {
-            routers.push((source, Router::new(store.plan().clone(), source, store.partitions(), store.progress(source))));
+            let router = Router::new(store.plan().clone(), source, store.partitions(), store.progress(source));
+            routers.push((source, router.kept(store.offline().is_some())));
             routers.len() - 1
         });
         let file_error = |error| ReplayError::File { path: input.path.clone(), error };

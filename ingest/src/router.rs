@@ -19,6 +19,7 @@ use floodmark_features::value::ValueRef;
 use floodmark_features::watermark::{SourceProgress, visible_from};
 use floodmark_store::{Commit, RejectedRecord};
 
+use crate::keeping::Keeping;
 use crate::payload::{bounded, payload_of};
 use crate::reject::{Reject, RejectReason};
 use crate::scoring::Rows;
@@ -36,6 +37,8 @@ pub struct Router {
     emits: bool,
     /// Whether its events are to be scored.
     scored: bool,
+    /// Whether its events wait for an offline store.
+    kept: bool,
     /// Where each partition has a router of its own: which it is.
     alone: Option<u64>,
     key: Vec<u8>,
@@ -49,12 +52,17 @@ impl Router {
     pub fn new(plan: Arc<EnginePlan>, source: usize, partitions: usize, progress: SourceProgress) -> Router {
         let sections: Vec<usize> = (0..plan.sections.len()).filter(|at| plan.sections[*at].source == source).collect();
         let emits = sections.iter().any(|at| plan.sections[*at].emits);
-        Router { plan, source, partitions, progress, sections, emits, scored: false, alone: None, key: Vec::new() }
+        Router { plan, source, partitions, progress, sections, emits, scored: false, kept: false, alone: None, key: Vec::new() }
     }
 
     /// The same, and what it commits goes to whoever scores it as well.
     pub fn scored(self, scored: bool) -> Router {
         Router { scored, ..self }
+    }
+
+    /// The same, and what it commits waits for the offline store as well.
+    pub fn kept(self, kept: bool) -> Router {
+        Router { kept, ..self }
     }
 
     /// The same for one partition of the source alone, by its number. Nothing is counted over all partitions then: events have their
@@ -156,6 +164,7 @@ impl Router {
         let definition = &plan.definitions.sources[self.source];
         let Some(columns) = Columns::of(&batch.columns, definition) else { return };
         self.make_room(batch.columns.num_rows(), commit);
+        let mut to_keep = self.kept.then(|| Keeping::new(definition, self.progress.next_sequence, batch.columns.num_rows()));
         let mut to_score = self.scored.then(|| Rows::new(definition, self.progress.next_sequence));
         for row in 0..batch.columns.num_rows() {
             let Some(offset) = batch.offsets.get(row) else { return };
@@ -189,11 +198,15 @@ impl Router {
             if self.progress.observe(partition, time) && self.emits {
                 commit.trail.push((sequence, self.progress.watermark()));
             }
+            if let Some(rows) = &mut to_keep {
+                rows.push(row, visible, event.made_id, offset);
+            }
             if let Some(rows) = &mut to_score {
                 let made_id = columns.event_id.is_none().then_some(event.made_id);
                 rows.push(columns.all.iter().map(|column| column.value(row)), made_id);
             }
         }
+        commit.to_keep = to_keep.and_then(|rows| rows.finish(&batch.columns, name));
         commit.to_score = to_score.and_then(Rows::finish);
     }
 }

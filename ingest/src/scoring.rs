@@ -15,7 +15,7 @@ use floodmark_features::definition::Source;
 use floodmark_features::value::ValueRef;
 use floodmark_proto::v1;
 use floodmark_proto::v1::value::Kind;
-use floodmark_store::{Store, StoreError, ToScore, Unscored};
+use floodmark_store::{CommitEvents, Store, StoreError, Unscored};
 use prost::Message;
 use tokio::sync::watch;
 
@@ -71,9 +71,9 @@ impl Rows {
     }
 
     /// For the commit; nothing if there are no rows.
-    pub(crate) fn finish(self) -> Option<ToScore> {
+    pub(crate) fn finish(self) -> Option<CommitEvents> {
         let rows = self.request.rows.len() as u64;
-        (rows > 0).then(|| ToScore { sequences: self.first..self.first + rows, request: self.request.encode_to_vec() })
+        (rows > 0).then(|| CommitEvents { sequences: self.first..self.first + rows, bytes: self.request.encode_to_vec() })
     }
 }
 
@@ -142,7 +142,7 @@ impl Scored {
 /// The rows of a commit that were accepted.
 fn events_of(unscored: Unscored) -> Result<Events, StoreError> {
     let unreadable = |_| Damaged { what: "events to score are no request" };
-    let mut request = v1::ScoreRequest::decode(unscored.to_score.request.as_slice()).map_err(unreadable)?;
+    let mut request = v1::ScoreRequest::decode(unscored.to_score.bytes.as_slice()).map_err(unreadable)?;
     if request.rows.len() as u64 != unscored.to_score.sequences.end - unscored.to_score.sequences.start {
         return Err(Damaged { what: "events to score are not as many as they should be" }.into());
     }

@@ -233,7 +233,9 @@ impl Sources<'_> {
     fn of(&mut self, source: usize) -> &mut Live {
         let (store, scored) = (self.store, self.scored.contains(&source));
         self.live.entry(source).or_insert_with(|| Live {
-            router: Router::new(store.plan().clone(), source, store.partitions(), store.progress(source)).scored(scored),
+            router: Router::new(store.plan().clone(), source, store.partitions(), store.progress(source))
+                .scored(scored)
+                .kept(store.offline().is_some()),
             heard: HashMap::new(),
         })
     }

@@ -6,6 +6,7 @@
 mod asked;
 pub mod client;
 mod deadline;
+pub mod flight;
 pub mod http;
 pub mod inference;
 pub mod metrics;

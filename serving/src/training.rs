@@ -11,6 +11,8 @@ mod file;
 mod keys;
 mod matrix;
 mod spine;
+mod spine_file;
+mod stream;
 mod sweep;
 mod tasks;
 #[cfg(test)]
@@ -32,6 +34,8 @@ pub use error::TrainingError;
 use file::TrainingFile;
 use matrix::SEGMENT_ROWS;
 use spine::{Block, Spine};
+use spine_file::SpineFile;
+pub use stream::TrainingStream;
 use sweep::{Sweeper, Swept};
 use tasks::in_parallel;
 
@@ -41,14 +45,12 @@ const BLOCK_ROWS: usize = 1 << 22;
 /// With `statuses`, the column `NAME.status` says how the value of the column `NAME` came to be.
 pub(crate) const STATUS_SUFFIX: &str = ".status";
 
-/// What to build.
+/// What to build, whatever the rows come in.
 #[derive(Clone, Debug)]
-pub struct TrainingRequest {
+pub struct TrainingSpec {
     /// The features.
     pub lookup: Arc<Lookup>,
-    /// A Parquet file with the rows to build for; it has a column for each key.
-    pub spine: PathBuf,
-    /// Its column with the time that each row is as of.
+    /// The spine's column with the time that each row is as of. It has a column for each key, too.
     pub time: String,
     /// Its column with the id of the event that each row stands for (T5), if they do.
     pub event_id: Option<String>,
@@ -56,12 +58,21 @@ pub struct TrainingRequest {
     pub mode: Mode,
     /// Only commits up to this version are seen; `None` for the newest.
     pub version: Option<u64>,
-    /// The Parquet file to write.
-    pub out: PathBuf,
     /// Threads to work on.
     pub threads: usize,
     /// Whether a status column follows for each feature (T17).
     pub statuses: bool,
+}
+
+/// A training set from file to file.
+#[derive(Clone, Debug)]
+pub struct TrainingRequest {
+    /// What to build.
+    pub spec: TrainingSpec,
+    /// A Parquet file with the rows to build for.
+    pub spine: PathBuf,
+    /// The Parquet file to write.
+    pub out: PathBuf,
 }
 
 /// How far it has come.
@@ -116,20 +127,19 @@ pub fn write_training_set(
     if is_same(&request.spine, &request.out) {
         return Err(TrainingError::OutIsSpine { path: request.out.clone() });
     }
-    let spine = Spine::open(request)?;
-    let sweeper = Sweeper::new(store, request, &spine, watch)?;
-    let mut file = TrainingFile::create(&spine, &request.out, schema_of(request), notes(request, sweeper.version))?;
-    let mut summary =
-        TrainingSummary { features: schema_of(request).fields().len(), version: sweeper.version, ..TrainingSummary::default() };
+    let (spine, spec) = (SpineFile::open(request)?, &request.spec);
+    let sweeper = Sweeper::new(store, spec, &spine.spine, spine.rows(), watch)?;
+    let mut file = TrainingFile::create(&spine, &request.out, schema_of(spec), notes(spec, sweeper.version))?;
+    let mut summary = TrainingSummary { features: schema_of(spec).fields().len(), version: sweeper.version, ..TrainingSummary::default() };
     for groups in spine.blocks(BLOCK_ROWS) {
         let mut clock = Clock(Instant::now());
-        let block = spine.read(groups.clone(), request.threads)?;
+        let block = spine.read(groups.clone(), spec.threads)?;
         summary.times.read += clock.lap();
         let routed = sweeper.route(&block)?;
         summary.times.route += clock.lap();
         let swept = sweeper.sweep(&block, routed)?;
         summary.times.sweep += clock.lap();
-        let pieces = columns_of(request, &spine, &block, &swept)?;
+        let pieces = columns_of(spec, &spine.spine, &block, &swept)?;
         let mut ends = groups.clone().scan(0, |end, group| {
             let start = *end;
             *end += spine.rows_in(group);
@@ -137,7 +147,7 @@ pub fn write_training_set(
         });
         let rows_of: Vec<_> = ends.by_ref().collect();
         let width = summary.features;
-        let encoded = in_parallel(request.threads, rows_of.len() * width, |at| {
+        let encoded = in_parallel(spec.threads, rows_of.len() * width, |at| {
             file.encode(at % width, &cut(&pieces, at % width, rows_of[at / width].clone()))
         })?;
         summary.times.encode += clock.lap();
@@ -152,9 +162,13 @@ pub fn write_training_set(
     let clock = Instant::now();
     summary.bytes = file.finish()?;
     summary.times.write += clock.elapsed();
-    let fields = request.lookup.request.columns.iter().zip(&spine.request);
-    summary.missing_request_fields = fields.filter(|(_, place)| place.is_none()).map(|(field, _)| field.name.clone()).collect();
+    summary.missing_request_fields = missing_request_fields(spec, &spine.spine);
     Ok(summary)
+}
+
+fn missing_request_fields(spec: &TrainingSpec, spine: &Spine) -> Vec<String> {
+    let fields = spec.lookup.request.columns.iter().zip(&spine.request);
+    fields.filter(|(_, place)| place.is_none()).map(|(field, _)| field.name.clone()).collect()
 }
 
 struct Clock(Instant);
@@ -171,13 +185,13 @@ fn is_same(a: &std::path::Path, b: &std::path::Path) -> bool {
 }
 
 /// The columns that are added.
-fn schema_of(request: &TrainingRequest) -> Schema {
-    let lookup = &request.lookup;
+pub(crate) fn schema_of(spec: &TrainingSpec) -> Schema {
+    let lookup = &spec.lookup;
     let derived = lookup.service.map(|service| lookup.definitions.services[service].derived.as_slice()).unwrap_or_default();
     let kinds =
         lookup.kinds.iter().flatten().map(|kind| arrow_type_of(*kind)).chain(derived.iter().map(|d| arrow_type(d.expression.kind())));
     let mut fields: Vec<Field> = lookup.columns.iter().zip(kinds).map(|(name, kind)| Field::new(&**name, kind, true)).collect();
-    if request.statuses {
+    if spec.statuses {
         let features = &lookup.columns[..lookup.features.len()];
         fields.extend(features.iter().map(|name| Field::new(format!("{name}{STATUS_SUFFIX}"), status_type(), true)));
     }
@@ -185,12 +199,12 @@ fn schema_of(request: &TrainingRequest) -> Schema {
 }
 
 /// What the training set was built with, for its file to tell.
-fn notes(request: &TrainingRequest, version: u64) -> Vec<(&'static str, String)> {
-    let lookup = &request.lookup;
+fn notes(spec: &TrainingSpec, version: u64) -> Vec<(&'static str, String)> {
+    let lookup = &spec.lookup;
     let definitions = &lookup.definitions;
     let views = lookup.reads.iter().map(|read| &definitions.views[read.view]);
     let fingerprints: Vec<String> = views.map(|view| format!("{}={:016x}", view.name, view.fingerprint)).collect();
-    let mode = match request.mode {
+    let mode = match spec.mode {
         Mode::AsServed => "as-served",
         Mode::AsCorrected => "as-corrected",
     };
@@ -199,21 +213,21 @@ fn notes(request: &TrainingRequest, version: u64) -> Vec<(&'static str, String)>
         ("floodmark.columns_id", format!("{:016x}", lookup.columns_id())),
         ("floodmark.mode", mode.to_owned()),
         ("floodmark.version", version.to_string()),
-        ("floodmark.time", request.time.clone()),
+        ("floodmark.time", spec.time.clone()),
     ];
     notes.extend(lookup.service.map(|service| ("floodmark.service", definitions.services[service].name.clone())));
-    notes.extend(request.event_id.clone().map(|column| ("floodmark.event_id", column)));
+    notes.extend(spec.event_id.clone().map(|column| ("floodmark.event_id", column)));
     notes
 }
 
 /// For each segment, all columns that are added.
-fn columns_of(request: &TrainingRequest, spine: &Spine, block: &Block, swept: &Swept) -> Result<Vec<Vec<ArrayRef>>, TrainingError> {
-    let lookup = &request.lookup;
+fn columns_of(spec: &TrainingSpec, spine: &Spine, block: &Block, swept: &Swept) -> Result<Vec<Vec<ArrayRef>>, TrainingError> {
+    let lookup = &spec.lookup;
     let derived = lookup.service.map(|service| lookup.definitions.services[service].derived.as_slice()).unwrap_or_default();
     let places = swept.places(lookup.features.len());
     let kinds = lookup.kinds.iter().flatten();
     let features: Vec<(_, usize, OutputType)> = places.iter().zip(kinds).map(|((matrix, at), kind)| (*matrix, *at, *kind)).collect();
-    in_parallel(request.threads, block.rows.div_ceil(SEGMENT_ROWS), |segment| {
+    in_parallel(spec.threads, block.rows.div_ceil(SEGMENT_ROWS), |segment| {
         let rows = segment * SEGMENT_ROWS..block.rows.min((segment + 1) * SEGMENT_ROWS);
         let column =
             |(matrix, at, kind): &(&matrix::Matrix, usize, OutputType)| feature_column(matrix, *at, rows.clone(), *kind, &swept.heaps);
@@ -222,7 +236,7 @@ fn columns_of(request: &TrainingRequest, spine: &Spine, block: &Block, swept: &S
             let inputs = RowInputs { spine, block, features: &features, heaps: &swept.heaps, row: 0 };
             all.push(derived_column(&derived.expression, inputs, rows.clone()));
         }
-        if request.statuses {
+        if spec.statuses {
             all.extend(features.iter().map(|(matrix, at, _)| status_column(matrix, *at, rows.clone())));
         }
         Ok(all)

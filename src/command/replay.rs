@@ -10,6 +10,7 @@ use floodmark_store::Store;
 use serde::Serialize;
 
 use crate::failure::Failure;
+use crate::offline;
 use crate::output::{Counts, Pairs, json_line, stdout};
 use crate::progress::Bar;
 use crate::stored::StoreArgs;
@@ -53,7 +54,9 @@ pub(crate) fn run(args: &Args, json: bool) -> Result<(), Failure> {
         return Err(Failure::usage(format!("{message}. input={}", topic.path.display())));
     }
     let store = args.store.open()?;
+    let keeper = args.store.keeper(&store)?;
     let report = Report::of(take(&store, &args.inputs, None)?);
+    offline::finish(keeper)?;
     let mut out = stdout();
     match json {
         true => json_line(&mut out, &report)?,

@@ -13,7 +13,7 @@ use crate::failure::Failure;
 use crate::output::{json_line, stdout};
 use crate::progress::Bar;
 use crate::stored::open_existing;
-use floodmark_serving::training::{TrainingRequest, write_training_set};
+use floodmark_serving::training::{TrainingRequest, TrainingSpec, write_training_set};
 
 const EXAMPLE: &str = "EXAMPLE:
   floodmark training-set --store state --service fraud --spine labels.parquet --time tx_datetime \\
@@ -74,18 +74,20 @@ pub(crate) fn run(args: &Args, json: bool) -> Result<(), Failure> {
     let definitions = store.definitions().clone();
     let service = service_named(&definitions, &args.service)?;
     let request = TrainingRequest {
-        lookup: Arc::new(Lookup::of_service(definitions, service)),
-        spine: args.spine.clone(),
-        time: args.time.clone(),
-        event_id: args.event_id.clone(),
-        mode: match args.mode {
-            ModeArg::AsServed => Mode::AsServed,
-            ModeArg::AsCorrected => Mode::AsCorrected,
+        spec: TrainingSpec {
+            lookup: Arc::new(Lookup::of_service(definitions, service)),
+            time: args.time.clone(),
+            event_id: args.event_id.clone(),
+            mode: match args.mode {
+                ModeArg::AsServed => Mode::AsServed,
+                ModeArg::AsCorrected => Mode::AsCorrected,
+            },
+            version: args.version,
+            threads: args.threads.map_or_else(cores, usize::from),
+            statuses: args.statuses,
         },
-        version: args.version,
+        spine: args.spine.clone(),
         out: args.out.clone(),
-        threads: args.threads.map_or_else(cores, usize::from),
-        statuses: args.statuses,
     };
     let began = Instant::now();
     let bar = Bar::new("training set");

@@ -18,6 +18,8 @@ use floodmark_ingest::kafka::Topic;
 use floodmark_ingest::push::Push;
 use floodmark_ingest::replay::Input;
 use floodmark_ingest::writer;
+use floodmark_offline::Keeper;
+use floodmark_serving::flight::Flight;
 use floodmark_serving::http::{HttpServer, HttpSettings, HttpThread};
 use floodmark_serving::inference::Inference;
 use floodmark_serving::metrics::calls::Counts;
@@ -38,6 +40,7 @@ use self::watched::Watched;
 use super::scoring::{self, ScoreArg};
 use super::{replay, topic};
 use crate::failure::Failure;
+use crate::offline;
 use crate::online::{self, OnlineArgs};
 use crate::output::{json_line, stdout};
 use crate::repository::RepositoryArgs;
@@ -113,7 +116,7 @@ struct Addresses {
 
 pub(crate) fn run(args: &Args, json: bool) -> Result<(), Failure> {
     let mut settings = settings(args.listen);
-    settings.services.push(Inference::NAME.to_owned());
+    settings.services.extend([Inference::NAME, Flight::NAME].map(str::to_owned));
     if args.repository.models.is_some() {
         settings.services.extend(Scores::NAMES.map(str::to_owned));
     }
@@ -131,6 +134,7 @@ pub(crate) fn run(args: &Args, json: bool) -> Result<(), Failure> {
     let prefix = args.publish.as_deref().map(|url| topic::topic(url, args.kafka_config.as_deref())).transpose()?;
     let models = args.repository.load(|models| Scores::new(store.clone(), models))?;
     let (scoring, streamed) = scoring::scoring(&store, models.as_ref(), &args.score, &files)?.unzip();
+    let keeper = args.store.keeper(&store)?;
     if !files.is_empty() {
         replay::take(&store, &files, scoring.clone())?;
     }
@@ -150,6 +154,7 @@ pub(crate) fn run(args: &Args, json: bool) -> Result<(), Failure> {
         refused,
         read,
         published,
+        offline: keeper.as_ref().map(Keeper::standing),
         admin: args.repository.admin,
         leaving,
         ..Answers::new(store, handle, models)
@@ -163,8 +168,10 @@ pub(crate) fn run(args: &Args, json: bool) -> Result<(), Failure> {
     }
     // After the writer: what it decided last is to go out too.
     outbox.map(published::end).transpose()?;
+    let kept = offline::finish(keeper);
     let drained = drained?;
     mirrored?;
+    kept?;
     match drained {
         Drained::InTime => Ok(()),
         Drained::CutShort => Err(Failure::failed("some calls were cut short: they took longer than the drain allows")),

@@ -67,7 +67,7 @@ impl Store {
         transaction.set_quick_repair(true);
         let outputs = self.write_outputs(&transaction)?;
         let scored = self.write_ready_scores(&transaction)?;
-        let noted = self.write_refused(&transaction)?;
+        let noted = [self.to_score.write_refused(&transaction, &scored)?, self.to_keep.write_refused(&transaction, &[])?];
         {
             let mut states = transaction.open_table(STATE).map_err(engine)?;
             let mut collected = Collected::default();
@@ -88,7 +88,8 @@ impl Store {
         self.epoch.fetch_add(1, Ordering::AcqRel);
         self.settle(version, outputs);
         self.settle_scores(&scored);
-        self.settle_refused(&noted);
+        self.to_score.settle_refused(&noted[0]);
+        self.to_keep.settle_refused(&noted[1]);
         Ok(())
     }
 

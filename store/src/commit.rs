@@ -13,8 +13,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{StoreError, engine};
 use crate::layout::{LOG, PROGRESS, REJECTS, WHOLE_COMMIT};
-use crate::scores::ToScore;
 use crate::side::RejectedRecord;
+use crate::waiting::{CommitEvents, Queue};
 use crate::{Store, Syncs, Writer};
 
 /// Rows applied under one hold of a partition's lock: bounds how long a reader can wait.
@@ -36,7 +36,9 @@ pub struct Commit {
     /// Records read, rejected ones included.
     pub read: u64,
     /// Its events for whoever scores them, if somebody does.
-    pub to_score: Option<ToScore>,
+    pub to_score: Option<CommitEvents>,
+    /// Its events for the offline store, if there is one.
+    pub to_keep: Option<CommitEvents>,
 }
 
 /// What the log keeps of a commit beside its rows.
@@ -134,8 +136,8 @@ impl Store {
             }
         }
         for (version, batch) in versions.iter().zip(batches.iter()) {
-            if let Some(to_score) = &batch.to_score {
-                self.write_to_score(&transaction, *version, batch.source, to_score)?;
+            for (queue, events) in self.waiting(batch) {
+                queue.write(&transaction, *version, batch.source, events)?;
             }
         }
         // Scores that are ready are taken along, so that they need no fsync of their own.
@@ -145,8 +147,8 @@ impl Store {
         self.syncs.count(began.elapsed());
         self.settle_scores(&scored);
         for (version, batch) in versions.iter().zip(batches.iter()) {
-            if let Some(to_score) = &batch.to_score {
-                self.await_scores(*version, batch.source, to_score);
+            for (queue, events) in self.waiting(batch) {
+                queue.add(*version, batch.source, events);
             }
         }
         writer.log_bytes += bytes;
@@ -159,6 +161,12 @@ impl Store {
             }
         }
         Ok(versions)
+    }
+
+    /// Who waits for what of a batch.
+    fn waiting<'a>(&'a self, batch: &'a Commit) -> impl Iterator<Item = (&'a Queue, &'a CommitEvents)> {
+        let both = [(&self.to_score, &batch.to_score), (&self.to_keep, &batch.to_keep)];
+        both.into_iter().filter_map(|(queue, events)| Some((queue, events.as_ref()?)))
     }
 
     /// Sections as the log keeps them; nothing at all if they are empty.
@@ -240,7 +248,7 @@ impl Store {
         let mut exceptions: Vec<(u64, Outcome)> = outputs.iter_mut().flat_map(|o| o.exceptions.drain(..)).collect();
         exceptions.sort_unstable();
         let mut tally = Tally { read, rejected, accepted: read - rejected, ..Tally::default() };
-        let mut refused = self.is_to_score(version).then(Vec::new);
+        let mut refused = (self.to_score.has(version) || self.to_keep.has(version)).then(Vec::new);
         for event in exceptions.chunk_by(|a, b| a.0 == b.0) {
             let best = if event.len() < sections { Outcome::Accepted } else { event[0].1 };
             match best {
@@ -259,7 +267,8 @@ impl Store {
             }
         }
         if let Some(refused) = refused {
-            self.not_to_score(version, refused);
+            self.to_score.refuse(version, &refused);
+            self.to_keep.refuse(version, &refused);
         }
         tally
     }

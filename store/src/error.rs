@@ -41,6 +41,30 @@ pub enum OpenError {
     Store(#[from] StoreError),
 }
 
+/// Why a store cannot have that offline store.
+#[derive(Debug, thiserror::Error)]
+pub enum OfflinePlaceError {
+    /// It has another one.
+    #[error(
+        "the store's events are kept at {known}, and those that are there are not at {given}: leave --offline out, or name the same place"
+    )]
+    Elsewhere {
+        /// Where they are.
+        known: String,
+        /// What was given.
+        given: String,
+    },
+    /// It has taken in events without one.
+    #[error("the store has events that no offline store holds: replay the input into a new directory with --offline. store={directory}")]
+    TooLate {
+        /// Which.
+        directory: PathBuf,
+    },
+    /// The disk or the engine failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
 /// The disk or the engine failed.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {

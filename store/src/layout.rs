@@ -12,9 +12,10 @@
 //!                                                            -> ClosedWindow (postcard)
 //!   rejects    source u16 BE | version u64 BE | number u32 BE -> RejectedRecord (postcard)
 //!   to_score   (version, part u8)                            -> of a commit whose events wait for their scores:
-//!                                                               0: a request, as whoever scores it understands it
-//!                                                               1: QueueNote (postcard): the source, the sequence numbers of the rows
-//!                                                               2: the sequence numbers not to be scored (postcard), once the log is cut
+//!                                                               0: the events, as whoever waits for them understands them
+//!                                                               1: Note (postcard): the source, the sequence numbers of the events
+//!                                                               2: the sequence numbers not accepted (postcard), once the log is cut
+//!   to_keep    (version, part u8)                            -> the same of events that wait for the offline store
 //!   scores     source u16 BE | version u64 BE | sequence u64 BE -> a record, as whoever made it understands it
 //!   predictions  at (ordered i64 BE) | counter u32 BE         -> what was scored, as its writer wrote it; made with the first record
 //! ```
@@ -36,10 +37,11 @@ pub(crate) const LATE: TableDefinition<'_, Bytes, Bytes> = TableDefinition::new(
 pub(crate) const CLOSED: TableDefinition<'_, Bytes, Bytes> = TableDefinition::new("closed");
 pub(crate) const REJECTS: TableDefinition<'_, Bytes, Bytes> = TableDefinition::new("rejects");
 pub(crate) const TO_SCORE: TableDefinition<'_, (u64, u8), Bytes> = TableDefinition::new("to_score");
+pub(crate) const TO_KEEP: TableDefinition<'_, (u64, u8), Bytes> = TableDefinition::new("to_keep");
 pub(crate) const SCORES: TableDefinition<'_, Bytes, Bytes> = TableDefinition::new("scores");
 
-/// In the table `to_score`, the request.
-pub(crate) const PART_REQUEST: u8 = 0;
+/// In the tables of what waits, the events.
+pub(crate) const PART_EVENTS: u8 = 0;
 /// Whose events they are, and their sequence numbers.
 pub(crate) const PART_NOTE: u8 = 1;
 /// Those of them that were not accepted.
@@ -57,6 +59,7 @@ pub(crate) const META_ID: &str = "id";
 pub(crate) const META_PARTITIONS: &str = "partitions";
 pub(crate) const META_DEFINITIONS: &str = "definitions";
 pub(crate) const META_CHECKPOINT: &str = "checkpoint";
+pub(crate) const META_OFFLINE: &str = "offline";
 pub(crate) const META_PREDICTIONS: &str = "predictions";
 
 /// Where the chunks of a key start.

@@ -10,6 +10,7 @@ mod checkpoint;
 mod commit;
 mod cores;
 mod error;
+pub mod kept;
 mod layout;
 mod likeness;
 mod memory;
@@ -22,10 +23,11 @@ mod retention;
 mod scores;
 mod side;
 mod sweep;
+mod waiting;
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use floodmark_features::definition::Definitions;
@@ -35,17 +37,20 @@ use floodmark_features::time::Time;
 use floodmark_features::watermark::SourceProgress;
 use parking_lot::{Mutex, RwLock};
 use redb::Database;
-use scores::Queue;
+use scores::Scored;
+use waiting::Queue;
 
 use crate::changes::Changes;
 
 pub use commit::{BatchReport, Commit, Tally};
-pub use error::{OpenError, ReadError, StoreError};
+pub use error::{OfflinePlaceError, OpenError, ReadError, StoreError};
+pub use kept::Kept;
 pub use outputs::{Output, OutputKind};
 pub use predictions::{Appended, PredictionKey};
-pub use scores::{ScoreRecord, ToScore, Unscored, Waiting};
+pub use scores::{ScoreRecord, Unscored, Waiting};
 pub use side::{RejectedRecord, SideOutputs};
 pub use sweep::{KeySweep, SWEEP_ROWS, Sweep, SweepRow};
+pub use waiting::CommitEvents;
 
 /// What may be chosen when a store is opened.
 #[derive(Clone, Copy, Debug)]
@@ -97,7 +102,12 @@ pub struct Store {
     /// What was decided since the last checkpoint and is not stored yet.
     pending: Mutex<SideOutputs>,
     /// Commits whose events wait for their scores, and scores that wait to be stored.
-    queue: Mutex<Queue>,
+    to_score: Queue,
+    scored: Mutex<Scored>,
+    /// Commits whose events wait for the offline store.
+    to_keep: Queue,
+    /// Where that is.
+    offline: OnceLock<String>,
     /// What a mirror has not been given yet, if there is one.
     changes: Changes,
 }

@@ -2,8 +2,8 @@
 
 use std::hash::{BuildHasher, RandomState};
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use floodmark_features::codec::{Damaged, decode_section, restore, snapshot, take, take_varint};
 use floodmark_features::definition::Definitions;
@@ -20,13 +20,14 @@ use crate::commit::{Commit, CommitNote, Tally};
 use crate::cores;
 use crate::error::{OpenError, StoreError, engine};
 use crate::layout::{
-    CHUNKS, CLOSED, FOLDED, FORMAT, LATE, LOG, META, META_CHECKPOINT, META_DEFINITIONS, META_FORMAT, META_ID, META_PARTITIONS, PROGRESS,
-    REJECTS, SCORES, STATE, TO_SCORE, WHOLE_COMMIT,
+    CHUNKS, CLOSED, FOLDED, FORMAT, LATE, LOG, META, META_CHECKPOINT, META_DEFINITIONS, META_FORMAT, META_ID, META_OFFLINE,
+    META_PARTITIONS, PROGRESS, REJECTS, SCORES, STATE, TO_KEEP, TO_SCORE, WHOLE_COMMIT,
 };
 use crate::likeness::{fingerprints, source_difference, source_names, view_difference};
 use crate::read::places;
-use crate::scores::Queue;
+use crate::scores::Scored;
 use crate::side::SideOutputs;
+use crate::waiting::Queue;
 use crate::{Settings, Store, Syncs, Writer};
 
 /// The engine's file in a store's directory.
@@ -42,10 +43,15 @@ impl Store {
         prepare(&database, directory, &definitions, text, settings.partitions)?;
         let mut store = Store::of_database(directory, database, definitions, settings)?;
         store.id = id_of(&store.database)?;
+        if let Some(place) = meta(&store.database, META_OFFLINE)? {
+            store.offline = String::from_utf8_lossy(&place).into_owned().into();
+        }
         store.restore_checkpoint()?;
-        store.restore_queue()?;
+        store.to_score.restore(&store.database)?;
+        store.to_keep.restore(&store.database)?;
         store.replay_log()?;
-        store.check_queue()?;
+        store.to_score.check()?;
+        store.to_keep.check()?;
         Ok(store)
     }
 
@@ -88,7 +94,10 @@ impl Store {
             }),
             syncs: Syncs::default(),
             pending: Mutex::new(SideOutputs::default()),
-            queue: Mutex::new(Queue::default()),
+            to_score: Queue::new(TO_SCORE),
+            to_keep: Queue::new(TO_KEEP),
+            offline: OnceLock::new(),
+            scored: Mutex::new(Scored::default()),
             changes: Changes::new(partitions as usize, definitions.entities.len()),
             plan,
         })
@@ -278,6 +287,7 @@ fn prepare(database: &Database, directory: &Path, definitions: &Definitions, tex
             transaction.open_table(table)?;
         }
         transaction.open_table(TO_SCORE)?;
+        transaction.open_table(TO_KEEP)?;
         Ok(())
     };
     fill().map_err(StoreError::from)?;
@@ -285,15 +295,16 @@ fn prepare(database: &Database, directory: &Path, definitions: &Definitions, tex
     Ok(())
 }
 
-/// A store made before scores were kept gets their tables.
+/// A store made before something was kept gets its tables.
 fn add_new_tables(database: &Database) -> Result<(), StoreError> {
-    match database.begin_read().map_err(engine)?.open_table(TO_SCORE) {
+    match database.begin_read().map_err(engine)?.open_table(TO_KEEP) {
         Err(redb::TableError::TableDoesNotExist(_)) => {}
         found => return found.map(|_| ()).map_err(engine),
     }
     let transaction = database.begin_write().map_err(engine)?;
     transaction.open_table(SCORES).map_err(engine)?;
     transaction.open_table(TO_SCORE).map_err(engine)?;
+    transaction.open_table(TO_KEEP).map_err(engine)?;
     transaction.commit().map_err(engine)
 }
 

@@ -102,6 +102,14 @@ catalog! {
         "Up to here event time is complete in a partition of the feature log, since the epoch.";
     PIPELINE_VIEW_EVENTS: Gauge "floodmark_pipeline_view_events" ["view", "outcome"]
         "Events of the worker's partitions by what a view made of them, since the pipeline began: accepted (the partially late ones among them), partially_late, late, duplicate, unassigned.";
+    OFFLINE_ROWS: Counter "floodmark_offline_rows_total" ["kind"]
+        "Rows brought into the tables of the offline store: event, side (late events, rejected records, closed windows).";
+    OFFLINE_COMMITS: Counter "floodmark_offline_commits_total" []
+        "Commits to tables of the offline store.";
+    OFFLINE_FAILURES: Counter "floodmark_offline_failures_total" []
+        "How often the offline store could not be written; what waited goes on waiting.";
+    OFFLINE_WAITING: Gauge "floodmark_offline_events_waiting" ["source"]
+        "Events that can be read and are not in the offline store yet, late ones and duplicates included.";
     ONLINE_WRITES: Counter "floodmark_online_writes_total" []
         "Rounds of writes to the online store.";
     ONLINE_WRITE_SECONDS: Gauge "floodmark_online_write_seconds" []

@@ -11,7 +11,7 @@ use floodmark_store::Store;
 use super::catalog::{
     COMMIT_SECONDS, COMMITS, COMPARED, COMPARED_DROPPED, COMPARED_ERRORS, CPU, EVENTS, EVENTS_PARTIALLY_LATE, EVENTS_READ, LOG_BYTES,
     MEMORY, MODEL_BATCH, MODEL_ERRORS, MODEL_LOAD_FAILURES, MODEL_LOADS, MODEL_MISSING, MODEL_ROWS, MODEL_RUNS, MODEL_SCORE, MODEL_STATE,
-    STORE_VERSION, STREAM_WAITING, TIMELINE_BYTES, VIEW_EVENTS, VIEW_EVENTS_PARTIALLY_LATE, WATERMARK, WATERMARK_LAG,
+    OFFLINE_WAITING, STORE_VERSION, STREAM_WAITING, TIMELINE_BYTES, VIEW_EVENTS, VIEW_EVENTS_PARTIALLY_LATE, WATERMARK, WATERMARK_LAG,
 };
 
 /// Events, views, watermarks and the log.
@@ -36,6 +36,9 @@ pub(super) fn store(store: &Store) {
     for (at, source) in definitions.sources.iter().enumerate() {
         let events: u64 = waiting.iter().filter(|waiting| waiting.source == at).map(|waiting| waiting.events).sum();
         STREAM_WAITING.set(&[source.name.as_str()], events as f64);
+        if store.offline().is_some() {
+            OFFLINE_WAITING.set(&[source.name.as_str()], store.waiting_to_be_kept(at) as f64);
+        }
     }
     let (commits, took) = store.commits();
     STORE_VERSION.set(&[], store.version() as f64 / 1e6);

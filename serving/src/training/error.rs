@@ -27,10 +27,10 @@ pub enum TrainingError {
         detail: String,
     },
     /// The spine needs the column, or another name is to be given.
-    #[error("spine lacks the {role} column{} path={} column={column} expected={expected} columns=[{columns}]", hint(column, columns), path.display())]
+    #[error("spine lacks the {role} column{} spine={spine} column={column} expected={expected} columns=[{columns}]", hint(column, columns))]
     MissingColumn {
-        /// The spine.
-        path: PathBuf,
+        /// The spine: its path, or what it came by.
+        spine: String,
         /// What the column is for: `key`, `time`, `event id`.
         role: &'static str,
         /// Its name.
@@ -41,20 +41,22 @@ pub enum TrainingError {
         columns: String,
     },
     /// The spine is to be written with each name once.
-    #[error("spine has a column twice: write each name once. path={} column={column} columns=[{columns}]", path.display())]
+    #[error("spine has a column twice: write each name once. spine={spine} column={column} columns=[{columns}]")]
     DuplicateColumn {
-        /// The spine.
-        path: PathBuf,
+        /// The spine: its path, or what it came by.
+        spine: String,
         /// The name.
         column: String,
         /// What the spine has.
         columns: String,
     },
     /// The column is to be cast in the spine.
-    #[error("{role} column has a type that does not widen to the definition's: cast it in the spine. path={} column={column} expected={expected} found={found}", path.display())]
+    #[error(
+        "{role} column has a type that does not widen to the definition's: cast it in the spine. spine={spine} column={column} expected={expected} found={found}"
+    )]
     WrongType {
-        /// The spine.
-        path: PathBuf,
+        /// The spine: its path, or what it came by.
+        spine: String,
         /// What the column is for.
         role: &'static str,
         /// Its name.
@@ -65,10 +67,10 @@ pub enum TrainingError {
         found: String,
     },
     /// The column of the spine is to be renamed or left out.
-    #[error("spine has a column that the training set would add: rename it or leave it out. path={} column={column}", path.display())]
+    #[error("spine has a column that the training set would add: rename it or leave it out. spine={spine} column={column}")]
     ColumnTaken {
-        /// The spine.
-        path: PathBuf,
+        /// The spine: its path, or what it came by.
+        spine: String,
         /// The name.
         column: String,
     },
@@ -85,10 +87,10 @@ pub enum TrainingError {
         path: PathBuf,
     },
     /// The spine is to be written in smaller row groups.
-    #[error("row group has more text than 4 GiB in one column: write the spine in smaller row groups. path={} column={column}", path.display())]
+    #[error("row group has more text than 4 GiB in one column: write the spine in smaller row groups. spine={spine} column={column}")]
     TooMuchText {
-        /// The spine.
-        path: PathBuf,
+        /// The spine: its path, or what it came by.
+        spine: String,
         /// The column.
         column: String,
     },
@@ -110,6 +112,14 @@ pub enum TrainingError {
         /// What the system or the writer said.
         detail: String,
     },
+    /// The rows that came are not what was announced.
+    #[error("rows of the spine cannot be used: {detail}. spine={spine}")]
+    Rows {
+        /// What it came by.
+        spine: String,
+        /// What is wrong.
+        detail: String,
+    },
     /// The store refused.
     #[error(transparent)]
     Store(#[from] ReadError),
@@ -120,6 +130,17 @@ fn hint(column: &str, columns: &str) -> Hint {
 }
 
 impl TrainingError {
+    /// As a call tells it.
+    pub(crate) fn status(&self) -> tonic::Status {
+        match self {
+            TrainingError::Store(ReadError::BeforeRetention { .. } | ReadError::VersionInFuture { .. }) => {
+                tonic::Status::out_of_range(self.to_string())
+            }
+            TrainingError::Store(_) | TrainingError::Write { .. } | TrainingError::Read { .. } => tonic::Status::internal(self.to_string()),
+            _ => tonic::Status::invalid_argument(self.to_string()),
+        }
+    }
+
     pub(super) fn write(path: &Path, error: impl std::fmt::Display) -> TrainingError {
         TrainingError::Write { path: path.to_owned(), detail: error.to_string() }
     }

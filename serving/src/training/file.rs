@@ -22,11 +22,11 @@ use parquet::file::writer::SerializedFileWriter;
 use parquet::schema::types::Type as ParquetType;
 
 use super::error::TrainingError;
-use super::spine::{Spine, open};
+use super::spine_file::{SpineFile, open};
 
 /// A training set in the making.
 pub(super) struct TrainingFile<'s> {
-    spine: &'s Spine,
+    spine: &'s SpineFile,
     source: File,
     path: PathBuf,
     temporary: Temporary,
@@ -48,7 +48,7 @@ impl Drop for Temporary {
 
 impl<'s> TrainingFile<'s> {
     pub(super) fn create(
-        spine: &'s Spine,
+        spine: &'s SpineFile,
         path: &Path,
         features: Schema,
         notes: Vec<(&str, String)>,
@@ -152,14 +152,14 @@ fn joined(spine: &ParquetType, features: &ParquetType) -> Result<Arc<ParquetType
 }
 
 /// What the spine says of itself, the joined schema, and what the training set was built with.
-fn metadata_of(spine: &Spine, features: &Schema, notes: Vec<(&str, String)>) -> Vec<(String, String)> {
+fn metadata_of(spine: &SpineFile, features: &Schema, notes: Vec<(&str, String)>) -> Vec<(String, String)> {
     let kept = spine.metadata.metadata().file_metadata().key_value_metadata().into_iter().flatten();
     let mut all: Vec<(String, String)> = kept
         // Libraries describe the columns there, and would miss ours.
         .filter(|pair| pair.key != ARROW_SCHEMA_META_KEY && pair.key != "pandas" && !pair.key.starts_with("floodmark."))
         .filter_map(|pair| Some((pair.key.clone(), pair.value.clone()?)))
         .collect();
-    let fields: Vec<Arc<Field>> = spine.schema().fields().iter().chain(features.fields()).cloned().collect();
+    let fields: Vec<Arc<Field>> = spine.spine.schema().fields().iter().chain(features.fields()).cloned().collect();
     all.push((ARROW_SCHEMA_META_KEY.to_owned(), encode_arrow_schema(&Schema::new(fields))));
     all.extend(notes.into_iter().map(|(key, value)| (key.to_owned(), value)));
     all

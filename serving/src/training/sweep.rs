@@ -12,12 +12,12 @@ use super::keys::{Buckets, KeySet};
 use super::matrix::{Heap, Matrix, SEGMENT_ROWS, Shape};
 use super::spine::{Block, Spine};
 use super::tasks::in_parallel;
-use super::{Progress, TrainingRequest};
+use super::{Progress, TrainingSpec};
 
 /// What sweeps blocks of a spine.
 pub(super) struct Sweeper<'a> {
     store: &'a Store,
-    request: &'a TrainingRequest,
+    spec: &'a TrainingSpec,
     spine: &'a Spine,
     sets: Vec<KeySet>,
     /// For each read of the look-up.
@@ -48,13 +48,14 @@ pub(super) struct Swept {
 impl<'a> Sweeper<'a> {
     pub(super) fn new(
         store: &'a Store,
-        request: &'a TrainingRequest,
+        spec: &'a TrainingSpec,
         spine: &'a Spine,
+        rows: u64,
         watch: &'a (dyn Fn(Progress) + Sync),
     ) -> Result<Sweeper<'a>, TrainingError> {
-        let lookup = &request.lookup;
+        let lookup = &spec.lookup;
         // All blocks are read at the version that is the newest now.
-        let version = store.sweep(lookup, request.version, request.mode)?.version();
+        let version = store.sweep(lookup, spec.version, spec.mode)?.version();
         let mut sets: Vec<KeySet> = Vec::new();
         for (at, read) in lookup.reads.iter().enumerate() {
             match sets.iter_mut().find(|set| set.keys == read.keys) {
@@ -63,19 +64,18 @@ impl<'a> Sweeper<'a> {
             }
         }
         let positions = |view: usize| (0..lookup.features.len()).filter(|f| lookup.features[*f].view == view).collect();
-        let shapes = lookup.reads.iter().map(|read| Shape::new(positions(read.view), request.statuses)).collect();
-        let rows = spine.metadata.metadata().file_metadata().num_rows().max(0) as u64;
-        Ok(Sweeper { store, request, spine, sets, shapes, version, rows, evaluated: AtomicU64::new(0), watch })
+        let shapes = lookup.reads.iter().map(|read| Shape::new(positions(read.view), spec.statuses)).collect();
+        Ok(Sweeper { store, spec, spine, sets, shapes, version, rows, evaluated: AtomicU64::new(0), watch })
     }
 
     fn lookup(&self) -> &'a Lookup {
-        &self.request.lookup
+        &self.spec.lookup
     }
 
     /// Sends the rows of a block to the partitions of their keys, and makes room for their values.
     pub(super) fn route(&self, block: &Block) -> Result<Routed, TrainingError> {
         let partitions = self.store.partitions();
-        let segments = in_parallel(self.request.threads, block.rows.div_ceil(SEGMENT_ROWS), |segment| {
+        let segments = in_parallel(self.spec.threads, block.rows.div_ceil(SEGMENT_ROWS), |segment| {
             let rows = segment * SEGMENT_ROWS..block.rows.min((segment + 1) * SEGMENT_ROWS);
             let buckets: Vec<Buckets> = self.sets.iter().map(|set| set.route(self.spine, block, rows.clone(), partitions)).collect();
             let empty: Vec<_> = self.shapes.iter().map(|shape| shape.segment(rows.len())).collect();
@@ -91,7 +91,7 @@ impl<'a> Sweeper<'a> {
     /// Evaluates every row.
     pub(super) fn sweep(&self, block: &Block, routed: Routed) -> Result<Swept, TrainingError> {
         let sets = self.sets.len();
-        let heaps = in_parallel(self.request.threads, self.store.partitions() * sets, |task| {
+        let heaps = in_parallel(self.spec.threads, self.store.partitions() * sets, |task| {
             self.sweep_partition(block, &routed, task, task % sets, task / sets)
         })?;
         let with_key = |set: usize| routed.buckets.iter().flat_map(|segment| &segment[set]).map(Vec::len).sum::<usize>();
@@ -102,7 +102,7 @@ impl<'a> Sweeper<'a> {
     fn sweep_partition(&self, block: &Block, routed: &Routed, task: usize, set: usize, partition: usize) -> Result<Heap, TrainingError> {
         let lookup = self.lookup();
         let (groups, rows) = self.sets[set].group(self.spine, block, routed.buckets.iter().map(|segment| &segment[set][partition]));
-        let mut sweep = self.store.sweep(lookup, Some(self.version), self.request.mode)?;
+        let mut sweep = self.store.sweep(lookup, Some(self.version), self.spec.mode)?;
         let mut heap = Heap::new();
         let (mut key, mut times) = (Vec::new(), Vec::new());
         let time = &block.columns[self.spine.time];

@@ -21,7 +21,7 @@ use parquet::arrow::ArrowWriter;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use parquet::file::properties::WriterProperties;
 
-use super::{TrainingError, TrainingRequest, write_training_set};
+use super::{TrainingError, TrainingRequest, TrainingSpec, TrainingStream, write_training_set};
 
 const TEXT: &str = r#"
 sources:
@@ -251,6 +251,7 @@ fn check(case: Case) {
         drop(store);
         store = Store::open(&place, definitions.clone(), &text, settings).expect("opened again");
     }
+    let store = Arc::new(store);
     // Half of the rows are stored events, the others nobody has seen; some cards neither.
     let mut rows: Vec<Event> = (0..120)
         .map(|n| {
@@ -270,21 +271,27 @@ fn check(case: Case) {
     write(&input, &spine, 50);
     let lookup = Arc::new(Lookup::of_service(definitions.clone(), 0));
     let request = TrainingRequest {
-        lookup: lookup.clone(),
+        spec: TrainingSpec {
+            lookup: lookup.clone(),
+            time: "at".to_owned(),
+            event_id: own.then(|| "id".to_owned()),
+            mode,
+            version: older.then_some(version),
+            threads: 2,
+            statuses: true,
+        },
         spine: input.clone(),
-        time: "at".to_owned(),
-        event_id: own.then(|| "id".to_owned()),
-        mode,
-        version: older.then_some(version),
         out: out.clone(),
-        threads: 2,
-        statuses: true,
     };
     let summary = write_training_set(&store, &request, &|_| {}).expect("a training set");
     assert_eq!(summary.missing_request_fields, ["elsewhere"]);
     let made = read(&out);
     assert_eq!(made.num_rows(), rows.len());
     assert_eq!(made.project(&(0..spine.num_columns()).collect::<Vec<_>>()).expect("projected").columns(), read(&input).columns());
+    let streamed = TrainingStream::new(store.clone(), request.spec.clone(), &spine.schema()).expect("a stream");
+    let pieces: Vec<RecordBatch> = (0..rows.len()).step_by(37).map(|from| spine.slice(from, 37.min(rows.len() - from))).collect();
+    let streamed = concat_batches(streamed.schema(), &streamed.add(&pieces).expect("rows")).expect("one batch");
+    assert!(streamed.columns() == made.columns(), "{case:?} by stream");
     for (n, row) in rows.iter().enumerate() {
         let keyless = n % 17 == 16 || n % 19 == 18;
         let keys = [ValueRef::Int(row.card), ValueRef::Str(&row.shop)];
@@ -336,15 +343,17 @@ fn refused(change: impl FnOnce(&mut TrainingRequest)) -> String {
     let spine = directory.path().join("spine.parquet");
     write(&spine, &spine_of(&[any_event(&mut Chance(1), 0)], false), 50);
     let mut request = TrainingRequest {
-        lookup: Arc::new(Lookup::of_service(definitions, 0)),
+        spec: TrainingSpec {
+            lookup: Arc::new(Lookup::of_service(definitions, 0)),
+            time: "at".to_owned(),
+            event_id: None,
+            mode: Mode::AsServed,
+            version: None,
+            threads: 1,
+            statuses: false,
+        },
         spine: spine.clone(),
-        time: "at".to_owned(),
-        event_id: None,
-        mode: Mode::AsServed,
-        version: None,
         out: directory.path().join("out.parquet"),
-        threads: 1,
-        statuses: false,
     };
     change(&mut request);
     let error: TrainingError = write_training_set(&store, &request, &|_| {}).expect_err("refused");
@@ -357,21 +366,21 @@ fn refused(change: impl FnOnce(&mut TrainingRequest)) -> String {
 #[test]
 fn what_is_wrong_is_told_by_name() {
     assert_eq!(
-        refused(|r| r.time = "att".to_owned()),
-        "spine lacks the time column, did you mean at? path=DIR/spine.parquet column=att expected=timestamp columns=[label: Utf8, \
+        refused(|r| r.spec.time = "att".to_owned()),
+        "spine lacks the time column, did you mean at? spine=DIR/spine.parquet column=att expected=timestamp columns=[label: Utf8, \
          at: Timestamp(ns, \"+02:00\"), card: Int32, shop: Utf8, id: Int64, amount: Float64, n: Int64, fraud: Boolean]"
     );
     assert_eq!(
-        refused(|r| r.time = "shop".to_owned()),
-        "time column has a type that does not widen to the definition's: cast it in the spine. path=DIR/spine.parquet column=shop \
+        refused(|r| r.spec.time = "shop".to_owned()),
+        "time column has a type that does not widen to the definition's: cast it in the spine. spine=DIR/spine.parquet column=shop \
          expected=timestamp found=Utf8"
     );
     assert_eq!(
-        refused(|r| r.event_id = Some("label".to_owned())),
-        "event id column has a type that does not widen to the definition's: cast it in the spine. path=DIR/spine.parquet column=label \
+        refused(|r| r.spec.event_id = Some("label".to_owned())),
+        "event id column has a type that does not widen to the definition's: cast it in the spine. spine=DIR/spine.parquet column=label \
          expected=int64 found=Utf8"
     );
-    assert_eq!(refused(|r| r.version = Some(9)), "no commit has this version yet. version=9 newest=0");
+    assert_eq!(refused(|r| r.spec.version = Some(9)), "no commit has this version yet. version=9 newest=0");
     let same = "training set would replace its own spine: name another output. path=DIR/spine.parquet";
     assert_eq!(refused(|r| r.out = r.spine.clone()), same);
     assert!(

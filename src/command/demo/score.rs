@@ -17,7 +17,7 @@ use floodmark_models::registry::{LoadError, Registry, Selection};
 use floodmark_models::repository::{Policy, Repository};
 use floodmark_serving::client::{Client, ScoreQuestion};
 use floodmark_serving::score::Scores;
-use floodmark_serving::training::{TrainingRequest, write_training_set};
+use floodmark_serving::training::{TrainingRequest, TrainingSpec, write_training_set};
 use floodmark_store::Store;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReader;
 use serde::Serialize;
@@ -143,15 +143,17 @@ fn offline(store: &Arc<Store>, registry: &Registry, transactions: &[Transaction]
     let model = registry.pick(MODEL, Selection::Default)?;
     let service = service_named(&definitions, &model.signature().service)?;
     let request = TrainingRequest {
-        lookup: Arc::new(Lookup::of_service(definitions, service)),
+        spec: TrainingSpec {
+            lookup: Arc::new(Lookup::of_service(definitions, service)),
+            time: "tx_datetime".to_owned(),
+            event_id: Some("transaction_id".to_owned()),
+            mode: Mode::AsServed,
+            version: None,
+            threads: cores(),
+            statuses: false,
+        },
         spine,
-        time: "tx_datetime".to_owned(),
-        event_id: Some("transaction_id".to_owned()),
-        mode: Mode::AsServed,
-        version: None,
         out: out.clone(),
-        threads: cores(),
-        statuses: false,
     };
     write_training_set(store, &request, &|_| ())?;
     let (mut rows, mut scores) = (model.matrix(), Vec::new());

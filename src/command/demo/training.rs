@@ -10,7 +10,7 @@ use arrow::datatypes::{DataType, Float64Type, Int64Type};
 use floodmark_features::lookup::{Lookup, Mode};
 use floodmark_features::time::Time;
 use floodmark_features::value::Value;
-use floodmark_serving::training::{TrainingRequest, write_training_set};
+use floodmark_serving::training::{TrainingRequest, TrainingSpec, write_training_set};
 use floodmark_store::Store;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReader;
 
@@ -41,15 +41,17 @@ pub(super) fn build(store: &Arc<Store>, world: &World, directory: &Path, recount
     let definitions = store.definitions().clone();
     let service = service_named(&definitions, SERVICE)?;
     let request = TrainingRequest {
-        lookup: Arc::new(Lookup::of_service(definitions, service)),
+        spec: TrainingSpec {
+            lookup: Arc::new(Lookup::of_service(definitions, service)),
+            time: "tx_datetime".to_owned(),
+            event_id: None,
+            mode: Mode::AsServed,
+            version: None,
+            threads: cores(),
+            statuses: false,
+        },
         spine,
-        time: "tx_datetime".to_owned(),
-        event_id: None,
-        mode: Mode::AsServed,
-        version: None,
         out: out.clone(),
-        threads: cores(),
-        statuses: false,
     };
     let began = Instant::now();
     let summary = write_training_set(store, &request, &|_| ())?;

@@ -7,6 +7,8 @@ use floodmark_ingest::kafka::outbox::Shared;
 use floodmark_ingest::push::Push;
 use floodmark_ingest::writer::Handle;
 use floodmark_models::registry::Registry;
+use floodmark_offline::Standing;
+use floodmark_serving::flight::Flight;
 use floodmark_serving::http::{Calls as JsonCalls, Handler, Health};
 use floodmark_serving::inference::Inference;
 use floodmark_serving::metrics::calls::Counts;
@@ -44,6 +46,8 @@ pub(in crate::command) struct Answers {
     pub(super) read: Vec<Read>,
     /// Side outputs that are sent to Kafka.
     pub(super) published: Option<Arc<Shared>>,
+    /// How far the offline store has come, if there is one.
+    pub(super) offline: Option<Arc<Standing>>,
     /// Calls over gRPC that were refused for load.
     pub(super) refused: Arc<AtomicU64>,
     /// Whether models may be loaded and unloaded over the Open Inference Protocol.
@@ -64,6 +68,7 @@ impl Answers {
             streamed: None,
             read: Vec::new(),
             published: None,
+            offline: None,
             refused: Arc::default(),
             admin: false,
             leaving,
@@ -86,6 +91,7 @@ impl Answers {
             Some(scores) => scores.clone().add_to(calls, MAX_REQUEST),
             None => calls,
         };
+        let calls = Flight::new(self.store.clone()).add_to(calls);
         Inference::new(scores, self.admin, self.leaving.clone()).add_to(calls, MAX_REQUEST)
     }
 
@@ -106,6 +112,16 @@ impl Answers {
         let mut kept = vec![Kept::new(&catalog::CALLS_REFUSED, &[], move || refused.load(Ordering::Relaxed))];
         kept.extend(self.read.iter().flat_map(Read::kept));
         kept.extend(self.published.iter().flat_map(published::kept));
+        if let Some(standing) = &self.offline {
+            let mut count = |metric, labels: &[&str], of: fn(&Standing) -> &AtomicU64| {
+                let standing = standing.clone();
+                kept.push(Kept::new(metric, labels, move || of(&standing).load(Ordering::Relaxed)));
+            };
+            count(&catalog::OFFLINE_ROWS, &["event"], |standing| &standing.events);
+            count(&catalog::OFFLINE_ROWS, &["side"], |standing| &standing.side);
+            count(&catalog::OFFLINE_COMMITS, &[], |standing| &standing.commits);
+            count(&catalog::OFFLINE_FAILURES, &[], |standing| &standing.failures);
+        }
         if let Some(streamed) = &self.streamed {
             let mut count = |metric, labels: &[&str], of: fn(StreamCounts) -> u64| {
                 let streamed = streamed.clone();

@@ -11,6 +11,7 @@ use floodmark_features::time::{Span, Time};
 use floodmark_features::value::ValueRef;
 
 use super::*;
+use crate::layout::TO_SCORE;
 use crate::{Commit, Settings};
 
 const DEFINITIONS: &str = r#"
@@ -58,7 +59,7 @@ fn payments(store: &Store, first: u64, events: &[(u8, i64)]) -> Commit {
     }
     let sequences = first..first + events.len() as u64;
     let request = events.iter().map(|(id, _)| *id).collect();
-    Commit { partitions, read: events.len() as u64, to_score: Some(ToScore { sequences, request }), ..Commit::default() }
+    Commit { partitions, read: events.len() as u64, to_score: Some(CommitEvents { sequences, bytes: request }), ..Commit::default() }
 }
 
 fn commit(store: &Store, commit: Commit) -> (u64, Commit) {
@@ -76,7 +77,7 @@ fn publish(store: &Store, version: u64, commit: &Commit) {
 /// The score of a payment is its id.
 fn score(store: &Store, version: u64) {
     let unscored = store.unscored(version).expect("a read").expect("something to score");
-    let records = unscored.accepted().map(|(row, sequence)| (sequence, vec![unscored.to_score.request[row]])).collect();
+    let records = unscored.accepted().map(|(row, sequence)| (sequence, vec![unscored.to_score.bytes[row]])).collect();
     store.keep_scores(version, records);
 }
 
@@ -175,6 +176,7 @@ fn a_store_from_before_scores_opens() {
     publish(&store, version, &batch);
     let transaction = store.database.begin_write().expect("a transaction");
     transaction.delete_table(TO_SCORE).expect("no queue");
+    transaction.delete_table(crate::layout::TO_KEEP).expect("no queue");
     transaction.delete_table(SCORES).expect("no scores");
     transaction.commit().expect("a commit");
     drop(store);

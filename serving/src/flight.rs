@@ -1,0 +1,199 @@
+//! Arrow Flight: training sets over the serving port. A spine goes in, the same rows come out with the features beside them, streamed both
+//! ways (`DoExchange`), all as of one version.
+//!
+//! What is wanted is said by the command of the flight's descriptor, in JSON:
+//!
+//! ```json
+//! {"training_set": {"service": "fraud", "time": "tx_datetime", "event_id": "transaction_id", "mode": "as_served"}}
+//! ```
+
+mod ask;
+#[cfg(test)]
+mod tests;
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use arrow::array::RecordBatch;
+use arrow::datatypes::Schema;
+use arrow::ipc::writer::IpcWriteOptions;
+use arrow_flight::decode::FlightRecordBatchStream;
+use arrow_flight::encode::FlightDataEncoderBuilder;
+use arrow_flight::error::FlightError;
+use arrow_flight::flight_service_server::{FlightService, FlightServiceServer};
+use arrow_flight::{
+    Action, ActionType, Criteria, Empty, FlightData, FlightDescriptor, FlightInfo, HandshakeRequest, HandshakeResponse, PollInfo,
+    PutResult, SchemaAsIpc, SchemaResult, Ticket,
+};
+use floodmark_store::Store;
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tokio_stream::{Stream, StreamExt};
+use tonic::{Request, Response, Status, Streaming};
+
+use crate::server::Calls;
+use crate::training::{TrainingStream, schema_of};
+
+/// Rows that are worked on together.
+const BLOCK_ROWS: usize = 1 << 19;
+/// Batches that may wait for their reader: it bounds the memory of a call, together with [`BLOCK_ROWS`].
+const QUEUE: usize = 64;
+/// A reader that takes nothing for so long is given up: it writes, perhaps, and waits for us to read.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// A message may have so many bytes.
+const MAX_MESSAGE: usize = 64 << 20;
+
+type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
+
+/// Training sets of a store.
+#[derive(Clone, Debug)]
+pub struct Flight {
+    store: Arc<Store>,
+}
+
+impl Flight {
+    /// What it is called in health checks and reflection.
+    pub const NAME: &str = "arrow.flight.protocol.FlightService";
+
+    /// Of this store.
+    pub fn new(store: Arc<Store>) -> Flight {
+        Flight { store }
+    }
+
+    /// Adds its calls.
+    pub fn add_to(self, calls: Calls) -> Calls {
+        let service = FlightServiceServer::new(self).max_decoding_message_size(MAX_MESSAGE).max_encoding_message_size(MAX_MESSAGE);
+        calls.map_routes(|routes| routes.add_service(service))
+    }
+
+    /// The flight of a service: what a training set adds to a spine.
+    fn info(&self, service: usize) -> Result<FlightInfo, Status> {
+        let definitions = self.store.definitions();
+        let name = definitions.services[service].name.clone();
+        let spec = ask::spec_of_service(definitions, service);
+        let info = FlightInfo::new().try_with_schema(&schema_of(&spec)).map_err(|error| Status::internal(error.to_string()))?;
+        let descriptor = FlightDescriptor::new_path(vec![ask::TRAINING_SET.to_owned(), name]);
+        Ok(info.with_descriptor(descriptor).with_total_records(-1).with_total_bytes(-1))
+    }
+
+    fn service_of(&self, descriptor: &FlightDescriptor) -> Result<usize, Status> {
+        match descriptor.path.as_slice() {
+            [kind, service] if kind == ask::TRAINING_SET => ask::service_named(self.store.definitions(), service),
+            _ => Err(Status::invalid_argument("a flight is named by the path training_set/SERVICE")),
+        }
+    }
+
+    /// Reads the spine in blocks and sends each back with its features.
+    async fn build(
+        set: Arc<TrainingStream>,
+        mut next: Option<RecordBatch>,
+        mut spine: FlightRecordBatchStream,
+        out: mpsc::Sender<Result<RecordBatch, FlightError>>,
+    ) -> Result<(), FlightError> {
+        while let Some(first) = next.take() {
+            let mut rows = first.num_rows();
+            let mut block = vec![first];
+            while rows < BLOCK_ROWS
+                && let Some(batch) = spine.next().await.transpose()?
+            {
+                rows += batch.num_rows();
+                block.push(batch);
+            }
+            let worker = set.clone();
+            let built = tokio::task::spawn_blocking(move || worker.add(&block)).await;
+            let built = built.map_err(|panic| Status::internal(panic.to_string()))?.map_err(|error| error.status())?;
+            for batch in built {
+                match out.send_timeout(Ok(batch), PATIENCE).await {
+                    Ok(()) => {}
+                    Err(mpsc::error::SendTimeoutError::Closed(_)) => return Ok(()),
+                    Err(mpsc::error::SendTimeoutError::Timeout(_)) => {
+                        let why = "what comes back is not read: read it while the spine is written, or send the spine in smaller parts";
+                        return Err(Status::resource_exhausted(why).into());
+                    }
+                }
+            }
+            next = spine.next().await.transpose()?;
+        }
+        Ok(())
+    }
+}
+
+#[tonic::async_trait]
+impl FlightService for Flight {
+    type HandshakeStream = Answers<HandshakeResponse>;
+    type ListFlightsStream = Answers<FlightInfo>;
+    type DoGetStream = Answers<FlightData>;
+    type DoPutStream = Answers<PutResult>;
+    type DoActionStream = Answers<arrow_flight::Result>;
+    type ListActionsStream = Answers<ActionType>;
+    type DoExchangeStream = Answers<FlightData>;
+
+    async fn list_flights(&self, _: Request<Criteria>) -> Result<Response<Self::ListFlightsStream>, Status> {
+        let all: Vec<_> = (0..self.store.definitions().services.len()).map(|service| self.info(service)).collect();
+        Ok(Response::new(Box::pin(tokio_stream::iter(all))))
+    }
+
+    async fn get_flight_info(&self, request: Request<FlightDescriptor>) -> Result<Response<FlightInfo>, Status> {
+        self.info(self.service_of(request.get_ref())?).map(Response::new)
+    }
+
+    async fn get_schema(&self, request: Request<FlightDescriptor>) -> Result<Response<SchemaResult>, Status> {
+        let service = self.service_of(request.get_ref())?;
+        let schema: Schema = schema_of(&ask::spec_of_service(self.store.definitions(), service));
+        let options = IpcWriteOptions::default();
+        let result = SchemaAsIpc::new(&schema, &options).try_into();
+        result.map(Response::new).map_err(|error: arrow::error::ArrowError| Status::internal(error.to_string()))
+    }
+
+    async fn do_exchange(&self, request: Request<Streaming<FlightData>>) -> Result<Response<Self::DoExchangeStream>, Status> {
+        let mut input = request.into_inner();
+        let nothing = || Status::invalid_argument("expected a spine: its schema, with a descriptor whose command says what to add");
+        let first = input.message().await?.ok_or_else(nothing)?;
+        let command = first.flight_descriptor.as_ref().map(|descriptor| descriptor.cmd.clone()).ok_or_else(nothing)?;
+        let spec = ask::spec_of(self.store.definitions(), &command)?;
+        // Some clients say first what they want, and then what they bring.
+        let first = (!first.data_header.is_empty()).then_some(Ok(first));
+        let all = tokio_stream::iter(first).chain(input.map(|message| message.map_err(FlightError::from)));
+        let mut spine = FlightRecordBatchStream::new_from_flight_data(all);
+        let batch = spine.next().await.transpose()?;
+        let columns = spine.schema().cloned().ok_or_else(nothing)?;
+        let set = TrainingStream::new(self.store.clone(), spec, &columns).map_err(|error| error.status())?;
+        let set = Arc::new(set);
+        let (out, answers) = mpsc::channel(QUEUE);
+        let told = set.schema().clone();
+        tokio::spawn(async move {
+            if let Err(error) = Flight::build(set, batch, spine, out.clone()).await {
+                // Nobody may be there to hear of it.
+                let _ = out.send(Err(error)).await;
+            }
+        });
+        let encoder = FlightDataEncoderBuilder::new().with_schema(told).with_max_flight_data_size(MAX_MESSAGE / 16);
+        let answers = encoder.build(ReceiverStream::new(answers)).map(|answer| answer.map_err(Status::from));
+        Ok(Response::new(Box::pin(answers)))
+    }
+
+    async fn handshake(&self, _: Request<Streaming<HandshakeRequest>>) -> Result<Response<Self::HandshakeStream>, Status> {
+        Err(Status::unimplemented("there is nothing to agree upon"))
+    }
+
+    async fn poll_flight_info(&self, _: Request<FlightDescriptor>) -> Result<Response<PollInfo>, Status> {
+        Err(Status::unimplemented("training sets come by DoExchange"))
+    }
+
+    async fn do_get(&self, _: Request<Ticket>) -> Result<Response<Self::DoGetStream>, Status> {
+        Err(Status::unimplemented("training sets come by DoExchange"))
+    }
+
+    async fn do_put(&self, _: Request<Streaming<FlightData>>) -> Result<Response<Self::DoPutStream>, Status> {
+        Err(Status::unimplemented("events are pushed over floodmark.v1.PushService"))
+    }
+
+    async fn do_action(&self, _: Request<Action>) -> Result<Response<Self::DoActionStream>, Status> {
+        Err(Status::unimplemented("there are no actions"))
+    }
+
+    async fn list_actions(&self, _: Request<Empty>) -> Result<Response<Self::ListActionsStream>, Status> {
+        Ok(Response::new(Box::pin(tokio_stream::empty())))
+    }
+}

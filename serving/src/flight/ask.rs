@@ -1,0 +1,85 @@
+//! What a flight's command asks for.
+
+use std::sync::Arc;
+
+use floodmark_features::definition::Definitions;
+use floodmark_features::lookup::{Lookup, Mode};
+use serde::Deserialize;
+use tonic::Status;
+
+use crate::refusal::Hint;
+use crate::training::TrainingSpec;
+
+/// The first part of a path, and the key of a command.
+pub(super) const TRAINING_SET: &str = "training_set";
+
+const EXAMPLE: &str = r#"{"training_set": {"service": "fraud", "time": "tx_datetime"}}"#;
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Command {
+    training_set: Ask,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Ask {
+    /// Whose features are added.
+    service: String,
+    /// The spine's column with the time that a row's features are as of.
+    time: String,
+    /// Its column with the id of the event that a row stands for (T5).
+    event_id: Option<String>,
+    /// Which events a value counts (T15).
+    #[serde(default)]
+    mode: AskedMode,
+    /// Only commits up to this version.
+    version: Option<u64>,
+    /// Whether a status column follows for each feature (T17).
+    #[serde(default)]
+    statuses: bool,
+}
+
+#[derive(Clone, Copy, Default, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum AskedMode {
+    #[default]
+    AsServed,
+    AsCorrected,
+}
+
+/// What to build.
+pub(super) fn spec_of(definitions: &Arc<Definitions>, command: &[u8]) -> Result<TrainingSpec, Status> {
+    let asked: Command = serde_json::from_slice(command)
+        .map_err(|error| Status::invalid_argument(format!("the command is not understood: {error}; expected, for example, {EXAMPLE}")))?;
+    let Ask { service, time, event_id, mode, version, statuses } = asked.training_set;
+    let service = service_named(definitions, &service)?;
+    let mode = match mode {
+        AskedMode::AsServed => Mode::AsServed,
+        AskedMode::AsCorrected => Mode::AsCorrected,
+    };
+    Ok(TrainingSpec { time, event_id, mode, version, statuses, ..spec_of_service(definitions, service) })
+}
+
+/// What a service adds to a spine, if nothing else is said.
+pub(super) fn spec_of_service(definitions: &Arc<Definitions>, service: usize) -> TrainingSpec {
+    TrainingSpec {
+        lookup: Arc::new(Lookup::of_service(definitions.clone(), service)),
+        time: String::new(),
+        event_id: None,
+        mode: Mode::AsServed,
+        version: None,
+        threads: std::thread::available_parallelism().map_or(1, usize::from),
+        statuses: false,
+    }
+}
+
+/// The service of that name.
+pub(super) fn service_named(definitions: &Definitions, name: &str) -> Result<usize, Status> {
+    let names = || definitions.services.iter().map(|service| service.name.as_str());
+    names().position(|service| service == name).ok_or_else(|| {
+        let known: Vec<&str> = names().collect();
+        let hint = Hint::nearest(name, known.iter().copied());
+        Status::not_found(format!("no service has this name{hint} service={name} known={}", known.join(",")))
+    })
+}

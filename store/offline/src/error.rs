@@ -1,0 +1,82 @@
+//! What can go wrong with the offline store, and what to do about it.
+
+use delta_kernel::KernelError;
+use floodmark_store::StoreError;
+
+/// Why the offline store cannot be read or written.
+#[derive(Debug, thiserror::Error)]
+pub enum OfflineError {
+    /// The place cannot be understood.
+    #[error("no place for an offline store: {detail}; expected a folder or s3://BUCKET/PREFIX. url={url}")]
+    Url {
+        /// What was given.
+        url: String,
+        /// What is wrong with it.
+        detail: String,
+    },
+    /// The object store refused.
+    #[error("{path}: {error}")]
+    Object {
+        /// Of which object.
+        path: String,
+        /// Why.
+        error: object_store::Error,
+    },
+    /// A Delta table cannot be read or written.
+    #[error("the Delta table cannot be used: {error}. table={table}")]
+    Table {
+        /// Which.
+        table: String,
+        /// Why.
+        error: Box<KernelError>,
+    },
+    /// A table has other columns than the definitions.
+    #[error(
+        "the Delta table does not fit the definitions: {detail}; give the source another name or the offline store another place. table={table}"
+    )]
+    Schema {
+        /// Which.
+        table: String,
+        /// Where they differ.
+        detail: String,
+    },
+    /// Rows cannot be written as Parquet.
+    #[error("rows cannot be written as Parquet: {error}. table={table}")]
+    Encode {
+        /// Of which table.
+        table: String,
+        /// Why.
+        error: parquet::errors::ParquetError,
+    },
+    /// Others commit to the same table all the time.
+    #[error("others were quicker at each attempt to commit. table={table} attempts={attempts}")]
+    Contended {
+        /// Which.
+        table: String,
+        /// How often it was tried.
+        attempts: usize,
+    },
+    /// A position that Delta cannot hold.
+    #[error("a position is beyond what a Delta table can keep. table={table} position={position}")]
+    Position {
+        /// Of which table.
+        table: String,
+        /// Which.
+        position: u64,
+    },
+    /// What waits for the offline store cannot be read.
+    #[error("events that wait for the offline store cannot be read: {0}")]
+    Waiting(#[from] arrow::error::ArrowError),
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// A folder or a thread cannot be had.
+    #[error(transparent)]
+    Io(#[from] std::io::Error),
+}
+
+impl OfflineError {
+    pub(crate) fn table(table: &str, error: KernelError) -> OfflineError {
+        OfflineError::Table { table: table.to_owned(), error: Box::new(error) }
+    }
+}

@@ -1,0 +1,84 @@
+//! The table of a source's events: its columns, and how what waits in the store becomes rows.
+//!
+//! ```text
+//!   the source's columns | _visible_from | [_event_id] | _partition | _offset | _version | _sequence
+//! ```
+//!
+//! Each accepted event is one row; late ones and duplicates are none. `_event_id` is there where the source declares no id of its own.
+
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, AsArray, BooleanArray, Int64Array, RecordBatch, StringArray};
+use arrow::compute::filter_record_batch;
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit, TimestampMicrosecondType};
+use arrow::ipc::reader::StreamReader;
+use floodmark_features::definition::Source;
+use floodmark_features::value::Type;
+use floodmark_store::Kept;
+use floodmark_store::kept::column;
+
+use crate::error::OfflineError;
+
+/// An instant, as tables hold it.
+pub(crate) fn instant() -> DataType {
+    DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()))
+}
+
+fn type_of(kind: Type) -> DataType {
+    match kind {
+        Type::Bool => DataType::Boolean,
+        Type::Int64 => DataType::Int64,
+        Type::Float64 => DataType::Float64,
+        Type::String => DataType::Utf8,
+        Type::Timestamp => instant(),
+    }
+}
+
+/// The columns of a source's table.
+pub(crate) fn schema_of(source: &Source) -> SchemaRef {
+    let mut fields: Vec<Field> = source.schema.columns.iter().map(|column| Field::new(&column.name, type_of(column.kind), true)).collect();
+    fields.push(Field::new(column::VISIBLE_FROM, instant(), true));
+    if source.event_id.is_none() {
+        fields.push(Field::new(column::EVENT_ID, DataType::Int64, true));
+    }
+    fields.push(Field::new(column::PARTITION, DataType::Utf8, true));
+    for name in [column::OFFSET, column::VERSION, column::SEQUENCE] {
+        fields.push(Field::new(name, DataType::Int64, true));
+    }
+    Arc::new(Schema::new(fields))
+}
+
+/// The accepted events of a commit, as rows of that schema.
+pub(crate) fn rows_of(kept: &Kept, schema: &SchemaRef) -> Result<Vec<RecordBatch>, OfflineError> {
+    let mut first = kept.first;
+    let mut all = Vec::new();
+    let stream = StreamReader::try_new(kept.bytes.as_slice(), None)?;
+    let partition = stream.schema().metadata().get(column::PARTITION).cloned().unwrap_or_default();
+    for batch in stream {
+        let batch = batch?;
+        let rows = batch.num_rows();
+        let sequences: Vec<i64> = (first..first + rows as u64).map(|sequence| sequence as i64).collect();
+        first += rows as u64;
+        let accepted: BooleanArray =
+            sequences.iter().map(|sequence| Some(kept.refused.binary_search(&(*sequence as u64)).is_err())).collect();
+        let versions = Int64Array::from_value(kept.version as i64, rows);
+        let partitions = StringArray::from_iter_values(std::iter::repeat_n(&partition, rows));
+        let mut columns: Vec<ArrayRef> = batch.columns().iter().map(in_utc).collect();
+        let offsets = columns.pop();
+        columns.push(Arc::new(partitions));
+        columns.extend(offsets);
+        columns.extend([Arc::new(versions) as ArrayRef, Arc::new(Int64Array::from(sequences))]);
+        let batch = RecordBatch::try_new(schema.clone(), columns)?;
+        all.push(if accepted.true_count() == rows { batch } else { filter_record_batch(&batch, &accepted)? });
+    }
+    all.retain(|batch| batch.num_rows() > 0);
+    Ok(all)
+}
+
+/// Instants say that they are of UTC.
+fn in_utc(column: &ArrayRef) -> ArrayRef {
+    match column.as_primitive_opt::<TimestampMicrosecondType>() {
+        Some(instants) => Arc::new(instants.clone().with_timezone("UTC")),
+        None => column.clone(),
+    }
+}

@@ -1,0 +1,146 @@
+//! The offline store: every accepted event of a store, its late events, rejected records and closed windows, as Delta tables in a folder
+//! or a bucket, for whoever wants history: training sets here, DuckDB, Polars, Spark or pandas elsewhere.
+//!
+//! The tables follow the store. What a commit took in waits there until it is in a table ([`floodmark_store::kept`]), and a table says
+//! itself how far it has come, in the very commit that brought the rows; so each row is there once, whatever is killed when.
+
+mod error;
+mod events;
+mod keeper;
+mod lake;
+mod side;
+mod table;
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use floodmark_features::definition::Definitions;
+use floodmark_features::time::Time;
+use floodmark_store::{OutputKind, Store};
+use parking_lot::Mutex;
+
+pub use error::OfflineError;
+pub use keeper::{Keeper, Standing};
+
+use crate::lake::Lake;
+use crate::table::{Appended, Table};
+
+/// Rows that become one file at most.
+const FILE_ROWS: u64 = 1 << 20;
+/// Side outputs that become one file at most.
+const SIDE_ROWS: usize = 1 << 16;
+
+/// The tables of a store.
+#[derive(Debug)]
+pub struct OfflineStore {
+    lake: Arc<Lake>,
+    definitions: Arc<Definitions>,
+    /// For each source, the table of its events.
+    events: Vec<Table>,
+    /// For each kind of side output, its table.
+    side: Vec<(OutputKind, Table)>,
+    /// One flush after the other.
+    flushing: Mutex<()>,
+}
+
+/// What a flush has brought into the tables.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Flushed {
+    /// Accepted events.
+    pub events: u64,
+    /// Late events, rejected records and closed windows.
+    pub side: u64,
+    /// Commits to tables.
+    pub commits: u64,
+}
+
+impl OfflineStore {
+    /// Opens the tables in a folder (a path or `file://`) or a bucket (`s3://BUCKET/PREFIX`), and makes those that are not there.
+    pub fn open(place: &str, definitions: &Arc<Definitions>) -> Result<OfflineStore, OfflineError> {
+        let lake = Arc::new(Lake::open(place)?);
+        let events =
+            definitions.sources.iter().map(|source| Table::open(&lake, &format!("events/{}", source.name), &events::schema_of(source)));
+        let events = events.collect::<Result<_, _>>()?;
+        let side = side::KINDS.iter().map(|kind| Ok((*kind, Table::open(&lake, side::table_of(*kind), &side::schema_of(*kind))?)));
+        let side = side.collect::<Result<_, OfflineError>>()?;
+        Ok(OfflineStore { lake, definitions: definitions.clone(), events, side, flushing: Mutex::new(()) })
+    }
+
+    /// Where it lies.
+    pub fn place(&self) -> &str {
+        self.lake.root().as_str()
+    }
+
+    /// Brings what waits in the store into the tables: everything that was published before this began.
+    pub fn flush(&self, store: &Store) -> Result<Flushed, OfflineError> {
+        let _one_at_a_time = self.flushing.lock();
+        let mut flushed = Flushed::default();
+        for source in 0..self.events.len() {
+            self.flush_events(store, source, &mut flushed)?;
+            for (kind, table) in &self.side {
+                self.flush_side(store, source, *kind, table, &mut flushed)?;
+            }
+        }
+        Ok(flushed)
+    }
+
+    /// Makes large files of small ones, where there are many; how many there were. Readers see no difference.
+    pub fn compact(&self) -> Result<usize, OfflineError> {
+        self.tables().map(Table::compact).sum()
+    }
+
+    /// Deletes data files that no version of the last so long needs; their paths. With `only_look` nothing is deleted.
+    pub fn vacuum(&self, keep: Duration, now: Time, only_look: bool) -> Result<Vec<String>, OfflineError> {
+        let mut gone = Vec::new();
+        for table in self.tables() {
+            let files = table.vacuum(keep, now.micros() / 1_000, only_look)?;
+            gone.extend(files.into_iter().map(|file| format!("{}{file}", table.url())));
+        }
+        Ok(gone)
+    }
+
+    fn tables(&self) -> impl Iterator<Item = &Table> {
+        self.events.iter().chain(self.side.iter().map(|(_, table)| table))
+    }
+
+    fn flush_events(&self, store: &Store, source: usize, flushed: &mut Flushed) -> Result<(), OfflineError> {
+        let table = &self.events[source];
+        let name = format!("floodmark/{:016x}", store.id());
+        let schema = events::schema_of(&self.definitions.sources[source]);
+        let mut at = table.position(&name)?.unwrap_or(0);
+        // Of an append whose end was not heard.
+        store.kept_until(source, at)?;
+        loop {
+            let waiting = store.kept_after(source, at, FILE_ROWS)?;
+            let Some(last) = waiting.last() else { return Ok(()) };
+            at = last.version;
+            let mut batches = Vec::new();
+            for kept in &waiting {
+                batches.extend(events::rows_of(kept, &schema)?);
+            }
+            let rows: usize = batches.iter().map(|batch| batch.num_rows()).sum();
+            if rows > 0 && table.append(&name, at, &batches)? == Appended::Now {
+                flushed.events += rows as u64;
+                flushed.commits += 1;
+            }
+            store.kept_until(source, at)?;
+        }
+    }
+
+    fn flush_side(&self, store: &Store, source: usize, kind: OutputKind, table: &Table, flushed: &mut Flushed) -> Result<(), OfflineError> {
+        let name = format!("floodmark/{:016x}/{}", store.id(), self.definitions.sources[source].name);
+        let mut next = table.position(&name)?.map_or(0, |place| place + 1);
+        loop {
+            let found = store.outputs_from(kind, source, next, SIDE_ROWS)?;
+            let Some((last, _)) = found.last() else { return Ok(()) };
+            next = last + 1;
+            let rows = side::rows_of(&self.definitions, kind, &found)?;
+            if table.append(&name, *last, std::slice::from_ref(&rows))? == Appended::Now {
+                flushed.side += rows.num_rows() as u64;
+                flushed.commits += 1;
+            }
+        }
+    }
+}

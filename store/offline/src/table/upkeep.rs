@@ -1,0 +1,132 @@
+//! Upkeep of a table: many small files become one, and files that nobody can ask for any more are deleted.
+
+use std::collections::HashSet;
+use std::time::Duration;
+
+use arrow::array::{Array, AsArray, RecordBatch};
+use bytes::Bytes;
+use delta_kernel::committer::FileSystemCommitter;
+use delta_kernel::engine::arrow_data::ArrowEngineData;
+use delta_kernel::engine_data::FilteredEngineData;
+use delta_kernel::history_manager::error::LogHistoryError;
+use delta_kernel::history_manager::{HistoryCommitType, latest_version_as_of};
+use delta_kernel::scan::state::ScanFile;
+use delta_kernel::transaction::{CommitResult, UpdateTableOperation};
+use delta_kernel::{KernelError, Snapshot, SnapshotRef};
+use delta_kernel_default_engine::build_add_file_metadata;
+use delta_kernel_default_engine::parquet::DataFileMetadata;
+use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+
+use super::{Table, WRITER, path_of};
+use crate::error::OfflineError;
+
+/// A file of fewer rows is small.
+const SMALL_ROWS: u64 = 1 << 18;
+/// So many small files become one.
+const SMALL_FILES: usize = 16;
+
+impl Table {
+    /// Makes one file of the small ones if there are many; how many there were. Readers see the same rows before and after.
+    pub(crate) fn compact(&self) -> Result<usize, OfflineError> {
+        let snapshot = self.newest()?;
+        let small: Vec<ScanFile> = files_of(self, &snapshot)?.into_iter().filter(|file| rows_of(file) < SMALL_ROWS).collect();
+        if small.len() < SMALL_FILES {
+            return Ok(0);
+        }
+        let mut batches = Vec::new();
+        for file in &small {
+            batches.extend(self.read_file(&file.path)?);
+        }
+        let failed = |error| self.failed(error);
+        let engine = self.lake.engine();
+        let change = snapshot.clone().update_table(UpdateTableOperation::Optimize, WRITER, false);
+        let mut transaction = change.build(engine, Box::new(FileSystemCommitter::new())).map_err(failed)?;
+        let context = transaction.write_state().and_then(|state| state.write_context_builder().build()).map_err(failed)?;
+        let written = self.write(&batches, &context)?;
+        let added = DataFileMetadata::new(written.file, written.statistics);
+        transaction.add_files(build_add_file_metadata(added, &context).map_err(failed)?);
+        let gone: HashSet<&str> = small.iter().map(|file| file.path.as_str()).collect();
+        let scan = snapshot.scan_builder().build().map_err(failed)?;
+        for found in scan.scan_metadata(engine).map_err(failed)? {
+            transaction.remove_files(only(found.map_err(failed)?.scan_files, &gone).map_err(failed)?);
+        }
+        match transaction.commit(engine).map_err(failed)? {
+            CommitResult::Committed(_) => Ok(small.len()),
+            // Somebody else was quicker; there is another time.
+            CommitResult::Conflicted(_) | CommitResult::Retryable(_) => Ok(0),
+        }
+    }
+
+    /// Its rows, file by file.
+    #[cfg(test)]
+    pub(crate) fn rows(&self) -> Result<Vec<RecordBatch>, OfflineError> {
+        let files = files_of(self, &self.newest()?)?;
+        files.iter().map(|file| self.read_file(&file.path)).collect::<Result<Vec<_>, _>>().map(|batches| batches.concat())
+    }
+
+    fn read_file(&self, path: &str) -> Result<Vec<RecordBatch>, OfflineError> {
+        let encoded = |error: parquet::errors::ParquetError| OfflineError::Encode { table: self.name.clone(), error };
+        let location = self.url.join(path).map_err(|error| OfflineError::Url { url: path.to_owned(), detail: error.to_string() })?;
+        let bytes: Bytes = self.lake.get(&path_of(&location)?)?;
+        let reader = ParquetRecordBatchReaderBuilder::try_new(bytes).map_err(encoded)?.build().map_err(encoded)?;
+        Ok(reader.collect::<Result<_, _>>()?)
+    }
+
+    /// Deletes data files that no version of the last so long needs; their names. With `only_look`, it says so and deletes nothing.
+    pub(crate) fn vacuum(&self, keep: Duration, now_millis: i64, only_look: bool) -> Result<Vec<String>, OfflineError> {
+        let before = now_millis - i64::try_from(keep.as_millis()).unwrap_or(i64::MAX);
+        let snapshot = self.newest()?;
+        let failed = |error| self.failed(error);
+        let mut needed: HashSet<String> = files_of(self, &snapshot)?.into_iter().map(|file| file.path).collect();
+        // What was taken out since then was there then, or has come since: a file that is as young is left alone.
+        match latest_version_as_of(&snapshot, self.lake.engine(), before, HistoryCommitType::Recreatable) {
+            Ok(commit) => {
+                let then = Snapshot::builder_for(self.url.as_str()).at_version(commit.version).build(self.lake.engine()).map_err(failed)?;
+                needed.extend(files_of(self, &then)?.into_iter().map(|file| file.path));
+            }
+            // The table is younger.
+            Err(KernelError::LogHistory(error)) if matches!(*error, LogHistoryError::TimestampOutOfRange { .. }) => {}
+            Err(error) => return Err(failed(error)),
+        }
+        let root = path_of(&self.url)?;
+        let mut gone = Vec::new();
+        for object in self.lake.list(&root)? {
+            let Some(name) = object.location.filename().filter(|name| name.ends_with(".parquet")) else { continue };
+            if object.last_modified.timestamp_millis() < before && !needed.contains(name) {
+                gone.push(name.to_owned());
+                if !only_look {
+                    self.lake.delete(&object.location)?;
+                }
+            }
+        }
+        Ok(gone)
+    }
+}
+
+/// The files that a snapshot consists of.
+fn files_of(table: &Table, snapshot: &SnapshotRef) -> Result<Vec<ScanFile>, OfflineError> {
+    let failed = |error| table.failed(error);
+    let scan = snapshot.clone().scan_builder().build().map_err(failed)?;
+    let mut files = Vec::new();
+    for found in scan.scan_metadata(table.lake.engine()).map_err(failed)? {
+        files =
+            found.and_then(|found| found.visit_scan_files(files, |files: &mut Vec<ScanFile>, file| files.push(file))).map_err(failed)?;
+    }
+    Ok(files)
+}
+
+fn rows_of(file: &ScanFile) -> u64 {
+    file.stats.as_ref().map_or(u64::MAX, |stats| stats.num_records)
+}
+
+/// The same with those paths alone selected.
+fn only(files: FilteredEngineData, paths: &HashSet<&str>) -> Result<FilteredEngineData, KernelError> {
+    let (data, selected) = files.into_parts();
+    let data = ArrowEngineData::try_from_engine_data(data)?;
+    let batch = data.record_batch();
+    let column = batch.column_by_name("path").and_then(|column| column.as_string_opt::<i32>());
+    let column = column.ok_or_else(|| KernelError::generic("a scan without paths"))?;
+    let of = |row: usize| selected.get(row).copied().unwrap_or(true) && !column.is_null(row) && paths.contains(column.value(row));
+    let selection = (0..batch.num_rows()).map(of).collect();
+    FilteredEngineData::try_new(data, selection)
+}

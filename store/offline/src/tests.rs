@@ -1,0 +1,109 @@
+//! A table takes each position once, whoever appends; it is kept small and clean, and readers see the same rows.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use arrow::array::{AsArray, Int64Array, RecordBatch};
+use arrow::datatypes::{DataType, Field, Int64Type, Schema};
+
+use crate::lake::Lake;
+use crate::table::{Appended, Table};
+
+fn schema(columns: &[&str]) -> Schema {
+    Schema::new(columns.iter().map(|name| Field::new(*name, DataType::Int64, true)).collect::<Vec<_>>())
+}
+
+fn rows(values: std::ops::Range<i64>) -> RecordBatch {
+    RecordBatch::try_new(Arc::new(schema(&["n"])), vec![Arc::new(Int64Array::from_iter_values(values))]).expect("rows")
+}
+
+fn all(table: &Table) -> Vec<i64> {
+    let batches = table.rows().expect("rows");
+    let mut found: Vec<i64> = batches.iter().flat_map(|batch| batch.column(0).as_primitive::<Int64Type>().values().to_vec()).collect();
+    found.sort_unstable();
+    found
+}
+
+fn lake(home: &tempfile::TempDir) -> Arc<Lake> {
+    Arc::new(Lake::open(home.path().to_str().expect("text")).expect("a lake"))
+}
+
+#[test]
+fn a_position_is_appended_once_by_whoever_is_first() {
+    let home = tempfile::tempdir().expect("a directory");
+    let open = || Table::open(&lake(&home), "numbers", &schema(&["n"])).expect("a table");
+    let (first, second) = (open(), open());
+    assert_eq!(first.position("a").expect("none"), None);
+    assert_eq!(first.append("a", 7, &[rows(0..3)]).expect("appended"), Appended::Now);
+    assert_eq!(second.append("a", 7, &[rows(0..3)]).expect("not again"), Appended::Before);
+    assert_eq!(second.append("a", 6, &[rows(0..3)]).expect("older"), Appended::Before);
+    assert_eq!(second.append("b", 6, &[rows(3..5), rows(5..6)]).expect("another's"), Appended::Now);
+    assert_eq!((first.position("a").expect("it"), first.position("b").expect("it")), (Some(7), Some(6)));
+    assert_eq!(all(&first), [0, 1, 2, 3, 4, 5]);
+}
+
+#[test]
+fn writers_that_race_lose_nothing_and_repeat_nothing() {
+    let home = tempfile::tempdir().expect("a directory");
+    // Two for each name, so that each append is tried twice.
+    std::thread::scope(|scope| {
+        for writer in 0..4 {
+            let lake = lake(&home);
+            scope.spawn(move || {
+                let table = Table::open(&lake, "numbers", &schema(&["n"])).expect("a table");
+                let name = writer / 2;
+                for position in 0..20 {
+                    let start = name * 1_000 + position * 10;
+                    table.append(&format!("writer-{name}"), position as u64, &[rows(start..start + 10)]).expect("an append");
+                }
+            });
+        }
+    });
+    let table = Table::open(&lake(&home), "numbers", &schema(&["n"])).expect("a table");
+    assert_eq!(all(&table), (0..200).chain(1_000..1_200).collect::<Vec<_>>());
+}
+
+#[test]
+fn a_table_gets_the_columns_that_it_lacks_and_keeps_the_types_that_it_has() {
+    let home = tempfile::tempdir().expect("a directory");
+    let lake = lake(&home);
+    Table::open(&lake, "numbers", &schema(&["n"])).expect("a table").append("a", 1, &[rows(0..2)]).expect("rows");
+    let wider = Table::open(&lake, "numbers", &schema(&["n", "m"])).expect("a wider table");
+    let both =
+        RecordBatch::try_new(Arc::new(schema(&["n", "m"])), vec![Arc::new(Int64Array::from(vec![2])), Arc::new(Int64Array::from(vec![5]))]);
+    assert_eq!(wider.append("a", 2, &[both.expect("rows")]).expect("wider rows"), Appended::Now);
+    assert_eq!(all(&wider), [0, 1, 2]);
+    let text = Schema::new(vec![Field::new("n", DataType::Utf8, true)]);
+    let refused = Table::open(&lake, "numbers", &text).expect_err("another type").to_string();
+    assert!(refused.contains("n is long and should be string"), "{refused}");
+}
+
+#[test]
+fn small_files_become_one_and_what_is_left_over_goes_when_it_is_old() {
+    let home = tempfile::tempdir().expect("a directory");
+    let table = Table::open(&lake(&home), "numbers", &schema(&["n"])).expect("a table");
+    for position in 0..20 {
+        table.append("a", position, &[rows(position as i64 * 10..position as i64 * 10 + 10)]).expect("an append");
+    }
+    let files = || {
+        std::fs::read_dir(home.path().join("numbers"))
+            .expect("a folder")
+            .filter(|entry| entry.as_ref().is_ok_and(|entry| entry.path().extension().is_some()))
+            .count()
+    };
+    assert_eq!(files(), 20);
+    assert_eq!(table.compact().expect("compacted"), 20);
+    assert_eq!(table.compact().expect("nothing to do"), 0);
+    assert_eq!((all(&table), files()), ((0..200).collect(), 21));
+    assert_eq!(table.append("a", 3, &[rows(0..1)]).expect("old"), Appended::Before);
+    assert_eq!(table.append("a", 20, &[rows(200..210)]).expect("new"), Appended::Now);
+    // A day later, versions of the last week need them; two days later, those of the last day do not.
+    let days = |days: u64| Duration::from_secs(days * 86_400);
+    let later =
+        |after: Duration| (std::time::SystemTime::now() + after).duration_since(std::time::UNIX_EPOCH).expect("a clock").as_millis() as i64;
+    assert_eq!(table.vacuum(days(7), later(days(1)), false).expect("nothing"), [""; 0]);
+    assert_eq!(table.vacuum(days(1), later(days(2)), true).expect("a list").len(), 20);
+    assert_eq!(files(), 22);
+    assert_eq!(table.vacuum(days(1), later(days(2)), false).expect("a list").len(), 20);
+    assert_eq!((all(&table), files()), ((0..210).collect(), 2));
+}

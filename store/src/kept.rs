@@ -1,0 +1,98 @@
+//! Events that wait for the offline store: what commits keep of their sources' records until they are safe there.
+//!
+//! A store is made with an offline store or without one: an event that was taken in without it would be missing there for ever.
+
+use redb::Durability;
+
+use crate::Store;
+use crate::error::{OfflinePlaceError, StoreError, engine};
+use crate::layout::{META, META_OFFLINE};
+
+/// Columns that follow those of the source in what waits, and in the offline store.
+pub mod column {
+    /// When the event begins to count (T9): a timestamp.
+    pub const VISIBLE_FROM: &str = "_visible_from";
+    /// The event's id, where the source declares none.
+    pub const EVENT_ID: &str = "_event_id";
+    /// Partition of the source.
+    pub const PARTITION: &str = "_partition";
+    /// Its place there.
+    pub const OFFSET: &str = "_offset";
+    /// The commit that took it in (T14).
+    pub const VERSION: &str = "_version";
+    /// Where it stands in its source, counted over all partitions.
+    pub const SEQUENCE: &str = "_sequence";
+}
+
+/// The events of a commit, as they wait.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Kept {
+    /// The commit.
+    pub version: u64,
+    /// Sequence number of the first one; the others follow without a gap.
+    pub first: u64,
+    /// Sequence numbers of those that were not accepted, ascending.
+    pub refused: Vec<u64>,
+    /// The events, as their writer wrote them.
+    pub bytes: Vec<u8>,
+}
+
+impl Store {
+    /// Where its offline store is, if it has one.
+    pub fn offline(&self) -> Option<&str> {
+        self.offline.get().map(String::as_str)
+    }
+
+    /// Gives a new store its offline store: from now on, the events of all commits wait for it. Nothing new for one that has it already.
+    pub fn set_offline(&self, place: &str) -> Result<(), OfflinePlaceError> {
+        match self.offline() {
+            Some(known) if known == place => return Ok(()),
+            Some(known) => return Err(OfflinePlaceError::Elsewhere { known: known.to_owned(), given: place.to_owned() }),
+            None if self.version() > 0 => return Err(OfflinePlaceError::TooLate { directory: self.directory.clone() }),
+            None => {}
+        }
+        let transaction = self.database.begin_write().map_err(engine)?;
+        transaction.open_table(META).map_err(engine)?.insert(META_OFFLINE, place.as_bytes()).map_err(engine)?;
+        transaction.commit().map_err(engine)?;
+        let _ = self.offline.set(place.to_owned());
+        Ok(())
+    }
+
+    /// Commits of a source whose events wait, behind a version, rising: about `most` events, whole commits, at least one if there is any.
+    pub fn kept_after(&self, source: usize, version: u64, most: u64) -> Result<Vec<Kept>, StoreError> {
+        let mut found = Vec::new();
+        let mut events = 0;
+        for (version, known) in self.to_keep.known_from(version + 1).into_iter().filter(|(_, known)| known.source == source) {
+            let count = known.sequences.end - known.sequences.start;
+            if !found.is_empty() && events + count > most {
+                break;
+            }
+            events += count;
+            let bytes = self.to_keep.read(&self.database, version)?;
+            found.push(Kept { version, first: known.sequences.start, refused: known.refused, bytes });
+        }
+        Ok(found)
+    }
+
+    /// How many events of a source wait, refused ones included.
+    pub fn waiting_to_be_kept(&self, source: usize) -> u64 {
+        let waiting = self.to_keep.known_from(0).into_iter().filter(|(_, known)| known.source == source);
+        waiting.map(|(_, known)| known.sequences.end - known.sequences.start).sum()
+    }
+
+    /// Forgets what waits of a source up to a version: it is safe.
+    pub fn kept_until(&self, source: usize, version: u64) -> Result<(), StoreError> {
+        let all = self.to_keep.known_from(0).into_iter();
+        let safe: Vec<u64> = all.filter(|(at, known)| *at <= version && known.source == source).map(|(at, _)| at).collect();
+        if safe.is_empty() {
+            return Ok(());
+        }
+        let mut transaction = self.database.begin_write().map_err(engine)?;
+        transaction.set_durability(Durability::Immediate).map_err(engine)?;
+        transaction.set_quick_repair(true);
+        self.to_keep.remove(&transaction, &safe)?;
+        transaction.commit().map_err(engine)?;
+        self.to_keep.forget(&safe);
+        Ok(())
+    }
+}
