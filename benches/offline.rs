@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use floodmark_features::definition::Definitions;
 use floodmark_ingest::replay::{Input, replay};
-use floodmark_offline::{Keeper, OfflineStore};
+use floodmark_offline::{Flusher, OfflineStore};
 use floodmark_store::{Settings, Store};
 
 #[global_allocator]
@@ -45,15 +45,15 @@ fn take(home: &Path, input: &Path, offline: bool) -> Result<(f64, f64, u64), Box
     let definitions = Arc::new(Definitions::parse("floodmark.yaml", &text)?);
     let store = Arc::new(Store::open(&home.join("store"), definitions.clone(), &text, Settings::default())?);
     let place = home.join("offline").display().to_string();
-    let mut keeper = None;
+    let mut flusher = None;
     if offline {
         store.set_offline(&place)?;
         let tables = OfflineStore::open(&place, &definitions)?;
-        keeper = Some(Keeper::start(store.clone(), tables, Duration::from_secs(60), |error| eprintln!("{error}"))?);
+        flusher = Some(Flusher::start(store.clone(), tables, Duration::from_secs(60), |error| eprintln!("{error}"))?);
     }
     let began = Instant::now();
     let summary = replay(&store, &[Input { source: "transactions".to_owned(), path: input.to_owned() }], &mut |_| {})?;
     let seconds = began.elapsed().as_secs_f64();
-    keeper.map_or(Ok(()), Keeper::finish)?;
+    flusher.map_or(Ok(()), Flusher::finish)?;
     Ok((seconds, began.elapsed().as_secs_f64(), summary.tally.read))
 }

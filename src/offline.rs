@@ -1,13 +1,16 @@
-//! The offline store of a store, kept up while a command runs.
+//! The offline store: kept up while a command runs, and read back for history.
 
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use floodmark_offline::{Keeper, OfflineError, OfflineStore};
-use floodmark_store::Store;
+use floodmark_features::definition::Definitions;
+use floodmark_ingest::history::take_history;
+use floodmark_offline::{Flusher, OfflineError, OfflineStore};
+use floodmark_store::{Settings, Store};
 
 use crate::failure::Failure;
+use crate::progress::Bar;
 
 /// A place as it stays right wherever a command is started.
 pub(crate) fn absolute(place: &str) -> Result<String, Failure> {
@@ -18,16 +21,40 @@ pub(crate) fn absolute(place: &str) -> Result<String, Failure> {
 }
 
 /// Starts to keep what the store takes in, if it has an offline store.
-pub(crate) fn start(store: &Arc<Store>, interval: Duration) -> Result<Option<Keeper>, Failure> {
+pub(crate) fn start(store: &Arc<Store>, interval: Duration) -> Result<Option<Flusher>, Failure> {
     let Some(place) = store.offline() else { return Ok(None) };
     let offline = OfflineStore::open(place, store.definitions()).map_err(|error| failed(&error))?;
     let complain = |error: &OfflineError| eprintln!("floodmark: events wait for the offline store: {error}");
-    Ok(Some(Keeper::start(store.clone(), offline, interval, complain)?))
+    Ok(Some(Flusher::start(store.clone(), offline, interval, complain)?))
 }
 
 /// Keeps what still waits.
-pub(crate) fn finish(keeper: Option<Keeper>) -> Result<(), Failure> {
-    keeper.map_or(Ok(()), |keeper| keeper.finish().map_err(|error| failed(&error)))
+pub(crate) fn finish(flusher: Option<Flusher>) -> Result<(), Failure> {
+    flusher.map_or(Ok(()), |flusher| flusher.finish().map_err(|error| failed(&error)))
+}
+
+/// A store in memory that holds what has been kept at a place, as views of these definitions see it, whichever it was taken in with.
+pub(crate) fn history(place: &str, definitions: &Arc<Definitions>) -> Result<Arc<Store>, Failure> {
+    let read = |error: OfflineError| Failure::failed(error.to_string());
+    let offline = OfflineStore::existing(&absolute(place)?, definitions).map_err(read)?;
+    let store = Store::in_memory(definitions.clone(), Settings::default()).map_err(|error| Failure::open(&error))?;
+    let mut sources = Vec::new();
+    for source in 0..definitions.sources.len() {
+        sources.push((source, offline.history(source, &needed(&store, source)).map_err(read)?));
+    }
+    let total = sources.iter().map(|(_, events)| events.num_rows() as u64).sum();
+    let bar = Bar::new("history");
+    let taken = take_history(&store, &sources, &|events| bar.at(events, total));
+    taken.map_err(|error| Failure::failed(error.to_string()))?;
+    Ok(Arc::new(store))
+}
+
+/// The columns of a source that its views need.
+fn needed(store: &Store, source: usize) -> Vec<usize> {
+    let definition = &store.definitions().sources[source];
+    let sections = store.plan().sections.iter().filter(|section| section.source == source);
+    let of_views = sections.flat_map(|section| section.columns.iter().chain(&section.key_columns).copied());
+    of_views.chain([definition.event_time]).chain(definition.event_id).collect()
 }
 
 fn failed(error: &OfflineError) -> Failure {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use floodmark_features::definition::Definitions;
-use floodmark_offline::Keeper;
+use floodmark_offline::Flusher;
 use floodmark_store::{Settings, Store};
 
 use crate::failure::Failure;
@@ -46,7 +46,7 @@ impl StoreArgs {
     }
 
     /// Starts to keep what the store takes in, if it has an offline store.
-    pub(crate) fn keeper(&self, store: &Arc<Store>) -> Result<Option<Keeper>, Failure> {
+    pub(crate) fn flusher(&self, store: &Arc<Store>) -> Result<Option<Flusher>, Failure> {
         crate::offline::start(store, Duration::from_millis(self.offline_interval))
     }
 }

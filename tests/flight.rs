@@ -16,7 +16,7 @@ const ROWS: usize = 20_000;
 const START: i64 = 1_700_000_000_000_000;
 
 /// Rows of events, of entities that nobody knows, without a key, from before the first event to after the last; 30 more columns.
-fn write_spine(path: &Path) {
+pub(crate) fn write_spine(path: &Path) {
     let mut chance = Chance(0x1234_5678_9abc_def1);
     let at = |chance: &mut Chance| Some(START - 86_400_000_000 + chance.below(8 * 86_400_000_000) as i64).filter(|_| chance.below(200) > 0);
     let times: TimestampMicrosecondArray = (0..ROWS).map(|_| at(&mut chance)).collect();

@@ -8,7 +8,8 @@ use serde_json::Value;
 
 use crate::clients::python;
 use crate::crash::{Chance, DEFINITIONS, state, write_payments};
-use crate::harness::real::{floodmark, text};
+use crate::flight::write_spine;
+use crate::harness::real::{batches, floodmark, ints, text};
 
 /// Kills, unless FLOODMARK_KILLS says another number.
 const KILLS: usize = 12;
@@ -97,6 +98,61 @@ fn a_store_has_its_offline_store_from_the_beginning_or_not_at_all() {
     assert_eq!(floodmark(&[&command[..], &[&input]].concat())["read"], 1);
     let Some(found) = read(&[home.join("offline")]) else { return };
     assert_eq!(found[0]["events"]["deltalake"], serde_json::json!([2, 2, 3]));
+}
+
+/// A view that nobody thought of when the events came.
+const NEW_VIEW: &str = "
+  habits:
+    entity: card
+    source: payments
+    features:
+      biggest: { max: amount, windows: [2d] }
+      shops: { distinct: shop, windows: [12h, { session: 1h }] }
+";
+
+#[test]
+fn history_gives_the_training_sets_of_the_store_and_of_views_that_are_new() {
+    let home = tempfile::tempdir().expect("a directory");
+    let home = home.path();
+    std::fs::write(home.join("definitions.yaml"), DEFINITIONS).expect("definitions");
+    let newer = DEFINITIONS.replace("\nservices:", &format!("{NEW_VIEW}services:")).replace("shop_load.*]", "shop_load.*, habits.*]");
+    std::fs::write(home.join("new.yaml"), &newer).expect("definitions");
+    write_payments(&home.join("payments.jsonl"));
+    write_spine(&home.join("spine.parquet"));
+    let taken = replay(home, "old").wait_with_output().expect("an end");
+    assert!(taken.status.success(), "{}", String::from_utf8_lossy(&taken.stderr));
+    let at = |name: &str| text(&home.join(name));
+    let made = |of: &[&str], name: &str, more: &[&str]| {
+        let out = at(name);
+        let spine = at("spine.parquet");
+        let common = ["training-set", "--json", "--service", "all", "--spine", &spine, "--time", "at", "--event-id", "id", "--out", &out];
+        floodmark(&[&common, of, more].concat());
+        batches(&home.join(name))
+    };
+    let (definitions, newer) = (at("definitions.yaml"), at("new.yaml"));
+    let (store, offline) = (at("old/store"), at("old/offline"));
+    let history = ["--offline", &offline, "--definitions", &definitions];
+    // A version in the middle of them all.
+    let events = std::fs::read_dir(home.join("old/offline/events/payments")).expect("a folder").flatten().map(|entry| entry.path());
+    let events = events.filter(|path| path.extension().is_some_and(|extension| extension == "parquet"));
+    let mut versions: Vec<i64> = events.flat_map(|path| batches(&path)).flat_map(|batch| ints(&batch, "_version")).collect();
+    versions.sort_unstable();
+    let middle = versions[versions.len() / 2].to_string();
+    for more in [&["--mode", "as-served"][..], &["--mode", "as-corrected"], &["--version", &middle]] {
+        let (of_store, of_history) = (made(&["--store", &store], "store.parquet", more), made(&history, "history.parquet", more));
+        assert!(of_store == of_history, "{more:?}");
+    }
+    let replayed = ["replay", "--json", "--definitions", &newer, "--store", &at("anew")];
+    floodmark(&[&replayed[..], &[&format!("payments={}", at("payments.jsonl"))]].concat());
+    let anew = made(&["--store", &at("anew")], "anew.parquet", &[]);
+    let of_history = made(&["--offline", &offline, "--definitions", &newer], "history.parquet", &[]);
+    assert_eq!(of_history[0].num_columns(), 34 + 8 + 3);
+    assert!(anew == of_history, "a view that is new");
+    let elsewhere = ["training-set", "--offline", &at("nowhere"), "--definitions", &definitions, "--service", "all"];
+    let spine = ["--spine", &at("spine.parquet"), "--time", "at", "--out", &at("no.parquet")];
+    let refused = Command::new(env!("CARGO_BIN_EXE_floodmark")).args(elsewhere).args(spine).output().expect("the floodmark command");
+    let said = String::from_utf8_lossy(&refused.stderr);
+    assert!(!refused.status.success() && said.contains("no events of the source are kept there"), "{said}");
 }
 
 /// Takes the payments into `NAME/store`, kept in `NAME/offline`, with a flush as often as it can.

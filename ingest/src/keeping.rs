@@ -62,7 +62,7 @@ impl Keeping {
         more.extend(self.ids.map(|ids| (column::EVENT_ID, numbers(ids))));
         more.push((column::OFFSET, numbers(self.offsets)));
         let mut fields: Vec<Arc<Field>> = batch.schema().fields().iter().cloned().collect();
-        fields.extend(more.iter().map(|(name, column)| Arc::new(Field::new(*name, column.data_type().clone(), false))));
+        fields.extend(more.iter().map(|(name, column)| Arc::new(Field::new(*name, column.data_type().clone(), true))));
         let columns = batch.columns().iter().cloned().chain(more.into_iter().map(|(_, column)| column)).collect();
         let schema = Arc::new(Schema::new_with_metadata(fields, HashMap::from([(column::PARTITION.to_owned(), partition.to_owned())])));
         let mut stream = StreamWriter::try_new(Vec::new(), &schema)?;

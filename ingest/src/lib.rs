@@ -8,6 +8,7 @@
 pub mod clock;
 pub mod columns;
 mod field;
+pub mod history;
 pub mod kafka;
 mod keeping;
 pub mod offsets;

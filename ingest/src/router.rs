@@ -183,6 +183,9 @@ impl Router {
             self.progress.next_sequence += 1;
             let made_id = self.alone.unwrap_or(partition as u64) << OFFSET_BITS | offset;
             let event = Event { row, time, visible, sequence, made_id };
+            if let Some(rows) = &mut to_keep {
+                rows.push(row, visible, made_id, offset);
+            }
             for at in &self.sections {
                 let section_plan = &plan.sections[*at];
                 columns.key(section_plan, row, &mut self.key);
@@ -198,9 +201,6 @@ impl Router {
             if self.progress.observe(partition, time) && self.emits {
                 commit.trail.push((sequence, self.progress.watermark()));
             }
-            if let Some(rows) = &mut to_keep {
-                rows.push(row, visible, event.made_id, offset);
-            }
             if let Some(rows) = &mut to_score {
                 let made_id = columns.event_id.is_none().then_some(event.made_id);
                 rows.push(columns.all.iter().map(|column| column.value(row)), made_id);
@@ -212,16 +212,17 @@ impl Router {
 }
 
 /// One record on its way.
-struct Event {
-    row: usize,
-    time: Time,
-    visible: Time,
-    sequence: u64,
-    made_id: u64,
+pub(crate) struct Event {
+    pub(crate) row: usize,
+    pub(crate) time: Time,
+    pub(crate) visible: Time,
+    pub(crate) sequence: u64,
+    /// Its id, where the source declares none.
+    pub(crate) made_id: u64,
 }
 
 /// The typed columns of a batch.
-struct Columns<'a> {
+pub(crate) struct Columns<'a> {
     all: Vec<ColumnRef<'a>>,
     event_time: &'a TimestampMicrosecondArray,
     event_id: Option<usize>,
@@ -242,24 +243,24 @@ struct ColumnRef<'a> {
 
 impl<'a> Columns<'a> {
     /// `None` if the batch does not have the columns of the definition; sources see to it that it has.
-    fn of(batch: &'a RecordBatch, definition: &definition::Source) -> Option<Columns<'a>> {
+    pub(crate) fn of(batch: &'a RecordBatch, definition: &definition::Source) -> Option<Columns<'a>> {
         let all: Option<Vec<ColumnRef<'a>>> = batch.columns().iter().map(|column| ColumnRef::of(column.as_ref())).collect();
         let event_time = batch.columns().get(definition.event_time)?.as_primitive_opt::<TimestampMicrosecondType>()?;
         Some(Columns { all: all?, event_time, event_id: definition.event_id })
     }
 
-    fn time(&self, row: usize) -> Time {
+    pub(crate) fn time(&self, row: usize) -> Time {
         Time::from_micros(self.event_time.value(row))
     }
 
-    fn key(&self, plan: &SectionPlan, row: usize, out: &mut Vec<u8>) {
+    pub(crate) fn key(&self, plan: &SectionPlan, row: usize, out: &mut Vec<u8>) {
         out.clear();
         for column in &plan.key_columns {
             encode_key(&[self.all[*column].value(row)], out);
         }
     }
 
-    fn push(&self, event: &Event, plan: &SectionPlan, key: &[u8], hash: u64, into: &mut Section) {
+    pub(crate) fn push(&self, event: &Event, plan: &SectionPlan, key: &[u8], hash: u64, into: &mut Section) {
         into.sequence.push(event.sequence);
         into.keys.extend_from_slice(key);
         into.key_ends.push(into.keys.len() as u32);

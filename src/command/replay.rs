@@ -54,9 +54,9 @@ pub(crate) fn run(args: &Args, json: bool) -> Result<(), Failure> {
         return Err(Failure::usage(format!("{message}. input={}", topic.path.display())));
     }
     let store = args.store.open()?;
-    let keeper = args.store.keeper(&store)?;
+    let flusher = args.store.flusher(&store)?;
     let report = Report::of(take(&store, &args.inputs, None)?);
-    offline::finish(keeper)?;
+    offline::finish(flusher)?;
     let mut out = stdout();
     match json {
         true => json_line(&mut out, &report)?,

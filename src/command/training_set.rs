@@ -10,14 +10,17 @@ use serde::Serialize;
 
 use super::get::service_named;
 use crate::failure::Failure;
+use crate::offline;
 use crate::output::{json_line, stdout};
 use crate::progress::Bar;
-use crate::stored::open_existing;
+use crate::stored::{open_existing, read_definitions};
 use floodmark_serving::training::{TrainingRequest, TrainingSpec, write_training_set};
 
-const EXAMPLE: &str = "EXAMPLE:
+const EXAMPLE: &str = "EXAMPLES:
   floodmark training-set --store state --service fraud --spine labels.parquet --time tx_datetime \\
     --event-id transaction_id --out training.parquet
+  floodmark training-set --offline history --definitions new.yaml --service fraud --spine labels.parquet \\
+    --time tx_datetime --out training.parquet
 
 Rows, their order and their columns stay as they are; the service's features follow them.";
 
@@ -26,11 +29,14 @@ Rows, their order and their columns stay as they are; the service's features fol
 #[command(after_help = EXAMPLE)]
 pub(crate) struct Args {
     /// The definition file; without it, the store's own.
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", required_unless_present = "store")]
     definitions: Option<PathBuf>,
     /// The directory of the store.
-    #[arg(long, value_name = "DIR")]
-    store: PathBuf,
+    #[arg(long, value_name = "DIR", required_unless_present = "offline", conflicts_with = "offline")]
+    store: Option<PathBuf>,
+    /// In place of a store, an offline store: every event that was ever kept there, also for views that are new.
+    #[arg(long, value_name = "PLACE")]
+    offline: Option<String>,
     /// The service whose features are added.
     #[arg(long)]
     service: String,
@@ -70,7 +76,11 @@ enum ModeArg {
 }
 
 pub(crate) fn run(args: &Args, json: bool) -> Result<(), Failure> {
-    let store = open_existing(&args.store, args.definitions.as_deref())?;
+    let store = match (&args.store, &args.offline, &args.definitions) {
+        (Some(store), _, definitions) => open_existing(store, definitions.as_deref())?,
+        (None, Some(place), Some(definitions)) => offline::history(place, &read_definitions(definitions)?.definitions)?,
+        _ => return Err(Failure::usage("expected --store DIR, or --offline PLACE with --definitions FILE".to_owned())),
+    };
     let definitions = store.definitions().clone();
     let service = service_named(&definitions, &args.service)?;
     let request = TrainingRequest {

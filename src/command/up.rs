@@ -18,7 +18,7 @@ use floodmark_ingest::kafka::Topic;
 use floodmark_ingest::push::Push;
 use floodmark_ingest::replay::Input;
 use floodmark_ingest::writer;
-use floodmark_offline::Keeper;
+use floodmark_offline::Flusher;
 use floodmark_serving::flight::Flight;
 use floodmark_serving::http::{HttpServer, HttpSettings, HttpThread};
 use floodmark_serving::inference::Inference;
@@ -134,7 +134,7 @@ pub(crate) fn run(args: &Args, json: bool) -> Result<(), Failure> {
     let prefix = args.publish.as_deref().map(|url| topic::topic(url, args.kafka_config.as_deref())).transpose()?;
     let models = args.repository.load(|models| Scores::new(store.clone(), models))?;
     let (scoring, streamed) = scoring::scoring(&store, models.as_ref(), &args.score, &files)?.unzip();
-    let keeper = args.store.keeper(&store)?;
+    let flusher = args.store.flusher(&store)?;
     if !files.is_empty() {
         replay::take(&store, &files, scoring.clone())?;
     }
@@ -154,7 +154,7 @@ pub(crate) fn run(args: &Args, json: bool) -> Result<(), Failure> {
         refused,
         read,
         published,
-        offline: keeper.as_ref().map(Keeper::standing),
+        offline: flusher.as_ref().map(Flusher::standing),
         admin: args.repository.admin,
         leaving,
         ..Answers::new(store, handle, models)
@@ -168,7 +168,7 @@ pub(crate) fn run(args: &Args, json: bool) -> Result<(), Failure> {
     }
     // After the writer: what it decided last is to go out too.
     outbox.map(published::end).transpose()?;
-    let kept = offline::finish(keeper);
+    let kept = offline::finish(flusher);
     let drained = drained?;
     mirrored?;
     kept?;

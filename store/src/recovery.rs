@@ -12,6 +12,7 @@ use floodmark_features::section::Section;
 use floodmark_features::time::Time;
 use floodmark_features::watermark::SourceProgress;
 use parking_lot::{Mutex, RwLock};
+use redb::backends::InMemoryBackend;
 use redb::{Database, ReadableDatabase, ReadableTable, ReadableTableMetadata};
 
 use crate::changes::Changes;
@@ -53,6 +54,14 @@ impl Store {
         store.to_score.check()?;
         store.to_keep.check()?;
         Ok(store)
+    }
+
+    /// A store that is nowhere: for history that is kept elsewhere.
+    pub fn in_memory(definitions: Arc<Definitions>, settings: Settings) -> Result<Store, OpenError> {
+        let nowhere = Path::new("");
+        let database = Database::builder().create_with_backend(InMemoryBackend::new()).map_err(engine)?;
+        prepare(&database, nowhere, &definitions, "", settings.partitions)?;
+        Ok(Store::of_database(nowhere, database, definitions, settings)?)
     }
 
     /// The definition file that the store in a directory was made with.

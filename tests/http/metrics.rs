@@ -84,7 +84,8 @@ fn features(service: &str) -> v1::GetFeaturesRequest {
 #[tokio::test]
 async fn numbers_and_names_are_right_after_traffic() {
     let home = tempfile::tempdir().expect("a directory");
-    let more = [&HTTP[..], &["--log-predictions", "all", "--score", "transactions=fraud"]].concat();
+    let offline = home.path().join("offline").display().to_string();
+    let more = [&HTTP[..], &["--log-predictions", "all", "--score", "transactions=fraud", "--offline", &offline]].concat();
     let Some((running, models)) = server_with(home.path(), &more) else { return };
     let (grpc, http) = (running.address.clone(), running.http.clone());
 
@@ -167,6 +168,7 @@ async fn numbers_and_names_are_right_after_traffic() {
     };
     assert_eq!(before.at(r#"floodmark_model_rows_total{model="fraud",version="1"}"#), 2.0);
     assert_eq!(page.at(r#"floodmark_stream_events_waiting{source="transactions"}"#), 0.0);
+    assert!(page.at(r#"floodmark_offline_events_waiting{source="transactions"}"#) > 0.0, "a minute has not passed");
     assert_eq!((model("rows_total", 1), model("runs_total", 1), model("batch_rows_count", 1)), (4.0, 2.0, 2.0));
     assert_eq!((model("score_count", 1), model("batch_rows_sum", 1)), (4.0, 4.0));
     assert!((model("score_sum", 1) - sum).abs() < 1e-9, "{sum}");

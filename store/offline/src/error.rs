@@ -14,6 +14,16 @@ pub enum OfflineError {
         /// What is wrong with it.
         detail: String,
     },
+    /// There are no events.
+    #[error(
+        "no events of the source are kept there: is it the place that --offline named when they were taken in? place={place} source={source_name}"
+    )]
+    Missing {
+        /// Where.
+        place: String,
+        /// Of which source.
+        source_name: String,
+    },
     /// The object store refused.
     #[error("{path}: {error}")]
     Object {

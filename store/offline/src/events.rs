@@ -34,6 +34,11 @@ fn type_of(kind: Type) -> DataType {
     }
 }
 
+/// What the table of a source's events is called.
+pub(crate) fn table_of(source: &Source) -> String {
+    format!("events/{}", source.name)
+}
+
 /// The columns of a source's table.
 pub(crate) fn schema_of(source: &Source) -> SchemaRef {
     let mut fields: Vec<Field> = source.schema.columns.iter().map(|column| Field::new(&column.name, type_of(column.kind), true)).collect();

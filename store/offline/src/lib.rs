@@ -6,7 +6,8 @@
 
 mod error;
 mod events;
-mod keeper;
+mod flusher;
+mod history;
 mod lake;
 mod side;
 mod table;
@@ -22,7 +23,7 @@ use floodmark_store::{OutputKind, Store};
 use parking_lot::Mutex;
 
 pub use error::OfflineError;
-pub use keeper::{Keeper, Standing};
+pub use flusher::{Flusher, Standing};
 
 use crate::lake::Lake;
 use crate::table::{Appended, Table};
@@ -60,12 +61,22 @@ impl OfflineStore {
     /// Opens the tables in a folder (a path or `file://`) or a bucket (`s3://BUCKET/PREFIX`), and makes those that are not there.
     pub fn open(place: &str, definitions: &Arc<Definitions>) -> Result<OfflineStore, OfflineError> {
         let lake = Arc::new(Lake::open(place)?);
-        let events =
-            definitions.sources.iter().map(|source| Table::open(&lake, &format!("events/{}", source.name), &events::schema_of(source)));
+        let events = definitions.sources.iter().map(|source| Table::open(&lake, &events::table_of(source), &events::schema_of(source)));
         let events = events.collect::<Result<_, _>>()?;
         let side = side::KINDS.iter().map(|kind| Ok((*kind, Table::open(&lake, side::table_of(*kind), &side::schema_of(*kind))?)));
         let side = side.collect::<Result<_, OfflineError>>()?;
         Ok(OfflineStore { lake, definitions: definitions.clone(), events, side, flushing: Mutex::new(()) })
+    }
+
+    /// The same where they have to be there.
+    pub fn existing(place: &str, definitions: &Arc<Definitions>) -> Result<OfflineStore, OfflineError> {
+        let lake = Arc::new(Lake::open(place)?);
+        for source in &definitions.sources {
+            if !Table::exists(&lake, &events::table_of(source))? {
+                return Err(OfflineError::Missing { place: place.to_owned(), source_name: source.name.clone() });
+            }
+        }
+        OfflineStore::open(place, definitions)
     }
 
     /// Where it lies.

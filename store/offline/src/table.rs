@@ -71,7 +71,7 @@ impl Table {
         let url = lake.url_of(name)?;
         let failed = |error: KernelError| OfflineError::table(name, error);
         let wanted = StructType::try_from_arrow(schema).map_err(|error| failed(error.into()))?;
-        if lake.is_empty(&log_of(&url)?)? {
+        if !Table::exists(lake, name)? {
             let text =
                 first_version(&wanted).map_err(|error| OfflineError::Schema { table: name.to_owned(), detail: error.to_string() })?;
             lake.put(&log_of(&url)?.join(format!("{:020}.json", 0)), text.into_bytes(), PutMode::Create)?;
@@ -80,6 +80,11 @@ impl Table {
         let table = Table { lake: lake.clone(), name: name.to_owned(), url, snapshot: Mutex::new(snapshot) };
         table.widen(&wanted)?;
         Ok(table)
+    }
+
+    /// Whether there is a table of that name.
+    pub(crate) fn exists(lake: &Lake, name: &str) -> Result<bool, OfflineError> {
+        Ok(!lake.is_empty(&log_of(&lake.url_of(name)?)?)?)
     }
 
     fn failed(&self, error: KernelError) -> OfflineError {

@@ -15,6 +15,7 @@ use delta_kernel::transaction::{CommitResult, UpdateTableOperation};
 use delta_kernel::{KernelError, Snapshot, SnapshotRef};
 use delta_kernel_default_engine::build_add_file_metadata;
 use delta_kernel_default_engine::parquet::DataFileMetadata;
+use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 
 use super::{Table, WRITER, path_of};
@@ -22,6 +23,8 @@ use crate::error::OfflineError;
 
 /// A file of fewer rows is small.
 const SMALL_ROWS: u64 = 1 << 18;
+/// Rows that are decoded at once.
+const BATCH_ROWS: usize = 1 << 16;
 /// So many small files become one.
 const SMALL_FILES: usize = 16;
 
@@ -35,7 +38,7 @@ impl Table {
         }
         let mut batches = Vec::new();
         for file in &small {
-            batches.extend(self.read_file(&file.path)?);
+            batches.extend(self.read_file(&file.path, None)?);
         }
         let failed = |error| self.failed(error);
         let engine = self.lake.engine();
@@ -61,14 +64,25 @@ impl Table {
     #[cfg(test)]
     pub(crate) fn rows(&self) -> Result<Vec<RecordBatch>, OfflineError> {
         let files = files_of(self, &self.newest()?)?;
-        files.iter().map(|file| self.read_file(&file.path)).collect::<Result<Vec<_>, _>>().map(|batches| batches.concat())
+        files.iter().map(|file| self.read_file(&file.path, None)).collect::<Result<Vec<_>, _>>().map(|batches| batches.concat())
     }
 
-    fn read_file(&self, path: &str) -> Result<Vec<RecordBatch>, OfflineError> {
+    /// The files that it consists of now, by their paths in it.
+    pub(crate) fn files(&self) -> Result<Vec<String>, OfflineError> {
+        Ok(files_of(self, &self.newest()?)?.into_iter().map(|file| file.path).collect())
+    }
+
+    /// The rows of a file, with all columns or those of these names that it has.
+    pub(crate) fn read_file(&self, path: &str, columns: Option<&[&str]>) -> Result<Vec<RecordBatch>, OfflineError> {
         let encoded = |error: parquet::errors::ParquetError| OfflineError::Encode { table: self.name.clone(), error };
         let location = self.url.join(path).map_err(|error| OfflineError::Url { url: path.to_owned(), detail: error.to_string() })?;
         let bytes: Bytes = self.lake.get(&path_of(&location)?)?;
-        let reader = ParquetRecordBatchReaderBuilder::try_new(bytes).map_err(encoded)?.build().map_err(encoded)?;
+        let mut reader = ParquetRecordBatchReaderBuilder::try_new(bytes).map_err(encoded)?.with_batch_size(BATCH_ROWS);
+        if let Some(columns) = columns {
+            let mask = ProjectionMask::columns(reader.parquet_schema(), columns.iter().copied());
+            reader = reader.with_projection(mask);
+        }
+        let reader = reader.build().map_err(encoded)?;
         Ok(reader.collect::<Result<_, _>>()?)
     }
 

@@ -30,26 +30,26 @@ pub struct Standing {
     pub failures: AtomicU64,
 }
 
-/// A running keeper.
+/// A running flusher.
 #[derive(Debug)]
-pub struct Keeper {
+pub struct Flusher {
     stop: SyncSender<()>,
     thread: JoinHandle<Result<(), OfflineError>>,
     standing: Arc<Standing>,
 }
 
-impl Keeper {
+impl Flusher {
     /// Starts one: events wait for `interval` at most, if the tables can be written. `complain` is told of each failure.
     pub fn start(
         store: Arc<Store>,
         offline: OfflineStore,
         interval: Duration,
         complain: impl Fn(&OfflineError) + Send + 'static,
-    ) -> std::io::Result<Keeper> {
+    ) -> std::io::Result<Flusher> {
         let (stop, stopped) = sync_channel::<()>(1);
         let standing = Arc::new(Standing::default());
         let told = standing.clone();
-        let keep = move || {
+        let flush = move || {
             let mut due = Instant::now() + interval;
             loop {
                 match stopped.recv_timeout(LOOK.min(interval)) {
@@ -72,8 +72,8 @@ impl Keeper {
                 }
             }
         };
-        let thread = std::thread::Builder::new().name("keeper".to_owned()).spawn(keep)?;
-        Ok(Keeper { stop, thread, standing })
+        let thread = std::thread::Builder::new().name("offline".to_owned()).spawn(flush)?;
+        Ok(Flusher { stop, thread, standing })
     }
 
     /// How far it has come.

@@ -1,0 +1,65 @@
+//! Reading history: the events of a source as they were taken in, in their order.
+
+use std::sync::Arc;
+use std::thread;
+
+use arrow::array::{ArrayRef, AsArray, RecordBatch, UInt32Array, new_null_array};
+use arrow::compute::{concat_batches, sort_to_indices, take_record_batch};
+use arrow::datatypes::{Int64Type, Schema, SchemaRef};
+use floodmark_store::kept::column;
+
+use crate::error::OfflineError;
+use crate::{OfflineStore, events};
+
+impl OfflineStore {
+    /// All events of a source: its columns, of which those that are not `needed` are null throughout, then those of
+    /// [`floodmark_store::kept::column`], in the order in which they came.
+    pub fn history(&self, source: usize, needed: &[usize]) -> Result<RecordBatch, OfflineError> {
+        let table = &self.events[source];
+        let definition = &self.definitions.sources[source];
+        let schema = events::schema_of(definition);
+        let wanted = |at: usize| at >= definition.schema.columns.len() || needed.contains(&at);
+        let names: Vec<&str> = (0..schema.fields().len()).filter(|at| wanted(*at)).map(|at| schema.field(at).name().as_str()).collect();
+        let files = table.files()?;
+        let cores = thread::available_parallelism().map_or(1, usize::from);
+        let read = |files: &[String]| -> Result<Vec<RecordBatch>, OfflineError> {
+            let mut all = Vec::new();
+            for file in files {
+                for batch in table.read_file(file, Some(&names))? {
+                    all.push(filled(&batch, &schema)?);
+                }
+            }
+            Ok(all)
+        };
+        let batches = thread::scope(|scope| {
+            let readers: Vec<_> = files.chunks(files.len().div_ceil(cores).max(1)).map(|files| scope.spawn(move || read(files))).collect();
+            let joined = readers.into_iter().map(|reader| reader.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
+            joined.collect::<Result<Vec<_>, _>>()
+        })?;
+        in_order(concat_batches(&schema, batches.iter().flatten())?)
+    }
+}
+
+/// Columns that a file does not have are null.
+fn filled(batch: &RecordBatch, schema: &SchemaRef) -> Result<RecordBatch, OfflineError> {
+    let column = |field: &Arc<arrow::datatypes::Field>| {
+        let found = batch.column_by_name(field.name()).filter(|found| found.data_type() == field.data_type());
+        found.cloned().unwrap_or_else(|| new_null_array(field.data_type(), batch.num_rows()))
+    };
+    let columns: Vec<ArrayRef> = schema.fields().iter().map(column).collect();
+    let plain = Schema::new(schema.fields().clone());
+    Ok(RecordBatch::try_new(Arc::new(plain), columns)?)
+}
+
+/// Rows by their sequence numbers. Files may come in any order, but most do not.
+fn in_order(batch: RecordBatch) -> Result<RecordBatch, OfflineError> {
+    let sequences = batch.column_by_name(column::SEQUENCE).filter(|column| {
+        let numbers = column.as_primitive_opt::<Int64Type>();
+        numbers.is_some_and(|numbers| !numbers.values().is_sorted())
+    });
+    let order: Option<UInt32Array> = sequences.map(|sequences| sort_to_indices(sequences, None, None)).transpose()?;
+    Ok(match order {
+        Some(order) => take_record_batch(&batch, &order)?,
+        None => batch,
+    })
+}
