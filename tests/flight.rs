@@ -10,7 +10,7 @@ use parquet::arrow::ArrowWriter;
 use crate::clients::python;
 use crate::crash::{Chance, DEFINITIONS, write_payments};
 use crate::harness::real::{data, floodmark, fraud_definitions, text};
-use crate::push::start_defined;
+use crate::push::{Running, start_defined};
 
 const ROWS: usize = 20_000;
 const START: i64 = 1_700_000_000_000_000;
@@ -57,15 +57,28 @@ fn check(home: &Path, case: &Case<'_>) {
     let of = ["--store", &text(&store), "--service", case.service, "--time", case.time, "--event-id", case.event_id];
     floodmark(&[&["training-set", "--json"], &of[..], &["--spine", &text(&case.spine), "--out", &text(&expected)]].concat());
     let running = start_defined(Path::new(case.definitions), &store, &[]);
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/flight/exchange.py");
+    talk(&python, "exchange.py", running, &[case.service, case.time, case.event_id, &text(&case.spine), &text(&expected)]);
+}
+
+/// Lets a script talk to a server, which ends then.
+fn talk(python: &str, script: &str, running: Running, more: &[&str]) {
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/flight").join(script);
     let mut client = Command::new(python);
-    client.arg(script).args([running.address.trim_start_matches("http://"), case.service, case.time, case.event_id]);
-    let output = client.arg(&case.spine).arg(&expected).output().expect("Python");
+    let output = client.arg(script).arg(running.address.trim_start_matches("http://")).args(more).output().expect("Python");
     let (said, complaint) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     assert!(output.status.success() && said.contains("all of "), "{said}\n{complaint}");
     eprint!("{said}");
     running.terminate();
     assert!(running.ended(), "it ends in order");
+}
+
+#[test]
+fn events_that_come_in_bulk_are_acknowledged_with_what_became_of_them() {
+    let Some(python) = python("offline", "tests/offline/requirements.txt") else { return };
+    let home = tempfile::tempdir().expect("a directory");
+    let definitions = home.path().join("definitions.yaml");
+    std::fs::write(&definitions, DEFINITIONS).expect("definitions");
+    talk(&python, "put.py", start_defined(&definitions, &home.path().join("store"), &[]), &[]);
 }
 
 #[test]

@@ -5,6 +5,7 @@
 
 mod builder;
 mod json_row;
+pub(crate) mod typed;
 
 use std::sync::Arc;
 

@@ -4,6 +4,8 @@
 //!
 //! A producer may have a bounded number of batches on their way; beyond that it waits, and so does its connection.
 
+mod bulk;
+
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,6 +22,8 @@ use tokio::task::JoinHandle;
 use tokio_stream::StreamExt;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
+
+pub use bulk::{Acknowledged, Bulk};
 
 use crate::columns::RowBuilder;
 use crate::kafka::append::Appender;
@@ -172,15 +176,20 @@ async fn take(writer: &Handle, topics: &Topics, producer: &mut Producer, request
         let appending = tokio::spawn(async move { topic.append(&key, &records).await });
         return Ok((request.batch_id, Underway::Topic(appending, events)));
     }
-    let mut batch = producer.batch(&definitions, source, &request);
+    let batch = producer.batch(&definitions, source, &request);
+    hand_over(writer, source, &producer.partition, batch).await.map(|underway| (request.batch_id, underway))
+}
+
+/// Gives a batch to the writer, as soon as it has room.
+async fn hand_over(writer: &Handle, source: usize, partition: &str, mut batch: SourceBatch) -> Result<Underway, Status> {
     let (tell, report) = oneshot::channel();
     let mut done: Box<dyn FnOnce(&BatchReport, u64) + Send> = Box::new(move |report, from| {
         // A producer that has gone away needs no answer.
         let _ = tell.send((report.clone(), from));
     });
     loop {
-        match writer.submit(source, &producer.partition, batch, done) {
-            Submitted::Taken => return Ok((request.batch_id, Underway::Store(report))),
+        match writer.submit(source, partition, batch, done) {
+            Submitted::Taken => return Ok(Underway::Store(report)),
             Submitted::Stopped => return Err(stopped()),
             Submitted::Full(back, again) => (batch, done) = (back, again),
         }

@@ -6,8 +6,12 @@
 //! ```json
 //! {"training_set": {"service": "fraud", "time": "tx_datetime", "event_id": "transaction_id", "mode": "as_served"}}
 //! ```
+//!
+//! `DoPut` takes events in bulk, for `{"push": {"source": "transactions", "partition": "nightly"}}`, and answers each piece with what
+//! became of it.
 
 mod ask;
+pub mod put;
 #[cfg(test)]
 mod tests;
 
@@ -32,6 +36,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tokio_stream::{Stream, StreamExt};
 use tonic::{Request, Response, Status, Streaming};
 
+use self::put::Producers;
 use crate::server::Calls;
 use crate::training::{TrainingStream, schema_of};
 
@@ -50,6 +55,7 @@ type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 #[derive(Clone, Debug)]
 pub struct Flight {
     store: Arc<Store>,
+    producers: Option<Arc<dyn Producers>>,
 }
 
 impl Flight {
@@ -58,7 +64,12 @@ impl Flight {
 
     /// Of this store.
     pub fn new(store: Arc<Store>) -> Flight {
-        Flight { store }
+        Flight { store, producers: None }
+    }
+
+    /// The same, with whoever takes events.
+    pub fn with_producers(self, producers: Arc<dyn Producers>) -> Flight {
+        Flight { producers: Some(producers), ..self }
     }
 
     /// Adds its calls.
@@ -119,6 +130,12 @@ impl Flight {
     }
 }
 
+/// All messages of a stream whose first one was looked at. Some clients say first what they want, and then what they bring.
+fn whole(first: FlightData, rest: Streaming<FlightData>) -> impl Stream<Item = Result<FlightData, FlightError>> + Send {
+    let first = (!first.data_header.is_empty()).then_some(Ok(first));
+    tokio_stream::iter(first).chain(rest.map(|message| message.map_err(FlightError::from)))
+}
+
 #[tonic::async_trait]
 impl FlightService for Flight {
     type HandshakeStream = Answers<HandshakeResponse>;
@@ -152,10 +169,7 @@ impl FlightService for Flight {
         let first = input.message().await?.ok_or_else(nothing)?;
         let command = first.flight_descriptor.as_ref().map(|descriptor| descriptor.cmd.clone()).ok_or_else(nothing)?;
         let spec = ask::spec_of(self.store.definitions(), &command)?;
-        // Some clients say first what they want, and then what they bring.
-        let first = (!first.data_header.is_empty()).then_some(Ok(first));
-        let all = tokio_stream::iter(first).chain(input.map(|message| message.map_err(FlightError::from)));
-        let mut spine = FlightRecordBatchStream::new_from_flight_data(all);
+        let mut spine = FlightRecordBatchStream::new_from_flight_data(whole(first, input));
         let batch = spine.next().await.transpose()?;
         let columns = spine.schema().cloned().ok_or_else(nothing)?;
         let set = TrainingStream::new(self.store.clone(), spec, &columns).map_err(|error| error.status())?;
@@ -185,8 +199,10 @@ impl FlightService for Flight {
         Err(Status::unimplemented("training sets come by DoExchange"))
     }
 
-    async fn do_put(&self, _: Request<Streaming<FlightData>>) -> Result<Response<Self::DoPutStream>, Status> {
-        Err(Status::unimplemented("events are pushed over floodmark.v1.PushService"))
+    async fn do_put(&self, request: Request<Streaming<FlightData>>) -> Result<Response<Self::DoPutStream>, Status> {
+        let nobody = || Status::unimplemented("nobody takes events here");
+        let producers = self.producers.clone().ok_or_else(nobody)?;
+        Ok(Response::new(Box::pin(put::put(producers, request.into_inner()).await?)))
     }
 
     async fn do_action(&self, _: Request<Action>) -> Result<Response<Self::DoActionStream>, Status> {

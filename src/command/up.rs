@@ -4,6 +4,7 @@
 //! are asked to stop, calls in flight have their answers, and the writer finishes with a checkpoint.
 
 mod answers;
+mod bulk;
 mod published;
 mod topics;
 pub(in crate::command) mod watched;

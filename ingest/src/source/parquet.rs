@@ -1,13 +1,8 @@
 //! Parquet: only the columns of the schema, handed through as they are; a cast only where the types differ.
 
-mod checks;
-mod widen;
-
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
-use arrow::array::{ArrayRef, BooleanArray, RecordBatch, RecordBatchOptions};
-use arrow::compute::filter_record_batch;
 use floodmark_features::definition;
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder};
@@ -15,18 +10,13 @@ use parquet::arrow::arrow_reader::{ParquetRecordBatchReader, ParquetRecordBatchR
 use super::error::positions;
 use super::{BATCH_ROWS, Source, SourceBatch, SourceError};
 use crate::columns::Layout;
-use crate::offsets::Offsets;
-use crate::payload::payload_of;
-use crate::reject::Reject;
-use checks::Faults;
+use crate::columns::typed::{Typed, widens};
 
 /// The events of a Parquet file.
 pub(super) struct ParquetSource {
     path: PathBuf,
     reader: ParquetRecordBatchReader,
-    layout: Layout,
-    /// For each column of the schema, its position in a batch of the reader.
-    order: Vec<usize>,
+    typed: Typed,
     total_rows: u64,
     total_bytes: u64,
     /// Rows read so far.
@@ -50,7 +40,7 @@ impl ParquetSource {
         let fields = builder.schema().fields().clone();
         let found = positions(path, &layout.columns, fields.iter().map(|field| field.name().as_str()))?;
         for (column, position) in layout.columns.iter().zip(&found) {
-            if !widen::widens(fields[*position].data_type(), column.kind) {
+            if !widens(fields[*position].data_type(), column.kind) {
                 return Err(SourceError::WrongType {
                     path: path.to_owned(),
                     column: column.name.clone(),
@@ -61,7 +51,7 @@ impl ParquetSource {
             }
         }
         // The reader keeps the order of the file among the columns that it is asked for.
-        let order = found.iter().map(|position| found.iter().filter(|other| *other < position).count()).collect();
+        let order: Vec<usize> = found.iter().map(|position| found.iter().filter(|other| *other < position).count()).collect();
 
         let sizes: Vec<u64> = builder.metadata().row_groups().iter().map(|group| group.num_rows().max(0) as u64).collect();
         let total_rows = sizes.iter().sum();
@@ -72,37 +62,14 @@ impl ParquetSource {
         let mask = ProjectionMask::roots(builder.parquet_schema(), found);
         let builder = builder.with_projection(mask).with_batch_size(BATCH_ROWS).with_row_groups(groups).with_offset(skip);
         let reader = builder.build().map_err(not_parquet)?;
-        Ok(ParquetSource { path: path.to_owned(), reader, layout, order, total_rows, total_bytes, position: from })
-    }
-
-    fn batch_of(&self, raw: &RecordBatch) -> Result<SourceBatch, arrow::error::ArrowError> {
-        let mut faults = Faults::default();
-        let mut columns: Vec<ArrayRef> = Vec::with_capacity(self.order.len());
-        for (position, (column, place)) in self.layout.columns.iter().zip(&self.order).enumerate() {
-            let given = raw.column(*place);
-            let values = widen::widen(given, column.kind)?;
-            faults.check(given, &values, column, self.layout.roles[position]);
-            columns.push(values);
-        }
-        let rows = raw.num_rows();
-        let options = RecordBatchOptions::new().with_row_count(Some(rows));
-        let columns = RecordBatch::try_new_with_options(self.layout.schema.clone(), columns, &options)?;
-        let (first, end) = (self.position, self.position + rows as u64);
-        if faults.rows.is_empty() {
-            return Ok(SourceBatch { columns, offsets: Offsets::Range(first..end), appended: Vec::new(), rejects: Vec::new(), end });
-        }
-        let good = BooleanArray::from_iter((0..rows).map(|row| Some(!faults.rows.contains_key(&row))));
-        let mut offsets = Offsets::default();
-        (0..rows).filter(|row| good.value(*row)).for_each(|row| offsets.push(first + row as u64));
-        let rejects = faults.rows.into_iter().map(|(row, reason)| Reject::new(first + row as u64, reason, payload_of(raw, row)));
-        Ok(SourceBatch { columns: filter_record_batch(&columns, &good)?, offsets, appended: Vec::new(), rejects: rejects.collect(), end })
+        Ok(ParquetSource { path: path.to_owned(), reader, typed: Typed::new(layout, order), total_rows, total_bytes, position: from })
     }
 }
 
 impl Source for ParquetSource {
     fn next_batch(&mut self) -> Result<Option<SourceBatch>, SourceError> {
         let Some(read) = self.reader.next() else { return Ok(None) };
-        let batch = read.and_then(|raw| self.batch_of(&raw)).map_err(|error| SourceError::Read {
+        let batch = read.and_then(|raw| self.typed.batch_of(&raw, self.position)).map_err(|error| SourceError::Read {
             path: self.path.clone(),
             position: self.position,
             detail: error.to_string(),

@@ -15,6 +15,8 @@ pub(super) const TRAINING_SET: &str = "training_set";
 
 const EXAMPLE: &str = r#"{"training_set": {"service": "fraud", "time": "tx_datetime"}}"#;
 
+const PUSH_EXAMPLE: &str = r#"{"push": {"source": "transactions"}}"#;
+
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Command {
@@ -40,6 +42,22 @@ struct Ask {
     statuses: bool,
 }
 
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct PushCommand {
+    push: PushAsk,
+}
+
+/// Whose events come.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct PushAsk {
+    pub(super) source: String,
+    /// What the producer is called: its events are in order among themselves.
+    #[serde(default)]
+    pub(super) partition: String,
+}
+
 #[derive(Clone, Copy, Default, Deserialize)]
 #[serde(rename_all = "snake_case")]
 enum AskedMode {
@@ -59,6 +77,14 @@ pub(super) fn spec_of(definitions: &Arc<Definitions>, command: &[u8]) -> Result<
         AskedMode::AsCorrected => Mode::AsCorrected,
     };
     Ok(TrainingSpec { time, event_id, mode, version, statuses, ..spec_of_service(definitions, service) })
+}
+
+/// What is pushed.
+pub(super) fn push_of(command: &[u8]) -> Result<PushAsk, Status> {
+    let asked: PushCommand = serde_json::from_slice(command).map_err(|error| {
+        Status::invalid_argument(format!("the command is not understood: {error}; expected, for example, {PUSH_EXAMPLE}"))
+    })?;
+    Ok(asked.push)
 }
 
 /// What a service adds to a spine, if nothing else is said.

@@ -22,6 +22,7 @@ use floodmark_serving::service::Features;
 use floodmark_store::Store;
 use tokio::sync::watch;
 
+use super::bulk::Bulk;
 use super::topics::Read;
 use super::{published, topics};
 use crate::failure::Failure;
@@ -83,7 +84,9 @@ impl Answers {
     /// What one gRPC thread answers.
     pub(in crate::command) fn calls(&self) -> Calls {
         let scores = self.scores();
-        let push = Push::new(self.handle.clone()).with_topics(topics::appenders(&self.read)).into_service(MAX_PUSH);
+        let push = Push::new(self.handle.clone()).with_topics(topics::appenders(&self.read));
+        let flight = Flight::new(self.store.clone()).with_producers(Arc::new(Bulk(push.clone())));
+        let push = push.into_service(MAX_PUSH);
         let predictions = Predictions::new(self.store.clone(), self.log.clone()).into_service();
         let calls = Features::new(self.store.clone()).into_calls(MAX_REQUEST);
         let calls = calls.map_routes(|routes| routes.add_service(push).add_service(predictions));
@@ -91,7 +94,7 @@ impl Answers {
             Some(scores) => scores.clone().add_to(calls, MAX_REQUEST),
             None => calls,
         };
-        let calls = Flight::new(self.store.clone()).add_to(calls);
+        let calls = flight.add_to(calls);
         Inference::new(scores, self.admin, self.leaving.clone()).add_to(calls, MAX_REQUEST)
     }
 

@@ -11,7 +11,7 @@ use floodmark_features::value::Type;
 use crate::columns::arrow_type;
 
 /// Whether a column of that type can be read as one of the schema's.
-pub(super) fn widens(found: &DataType, kind: Type) -> bool {
+pub(crate) fn widens(found: &DataType, kind: Type) -> bool {
     match found {
         DataType::Null => true,
         DataType::Dictionary(_, values) => widens(values, kind),
@@ -26,7 +26,7 @@ pub(super) fn widens(found: &DataType, kind: Type) -> bool {
 }
 
 /// The column as the schema's type, without a copy where the types agree; what cannot be said in it becomes null.
-pub(super) fn widen(given: &ArrayRef, kind: Type) -> Result<ArrayRef, ArrowError> {
+pub(in crate::columns) fn widen(given: &ArrayRef, kind: Type) -> Result<ArrayRef, ArrowError> {
     let wanted = arrow_type(kind);
     if *given.data_type() == wanted {
         return Ok(given.clone());

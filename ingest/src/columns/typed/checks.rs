@@ -14,13 +14,13 @@ use crate::reject::{RejectReason, Role};
 
 /// The bad rows of a batch with what was found first.
 #[derive(Debug, Default)]
-pub(super) struct Faults {
-    pub(super) rows: BTreeMap<usize, RejectReason>,
+pub(in crate::columns) struct Faults {
+    pub(in crate::columns) rows: BTreeMap<usize, RejectReason>,
 }
 
 impl Faults {
     /// Looks for bad values in a column as the file has it and as it was widened.
-    pub(super) fn check(&mut self, given: &ArrayRef, values: &ArrayRef, column: &Column, role: Option<Role>) {
+    pub(in crate::columns) fn check(&mut self, given: &ArrayRef, values: &ArrayRef, column: &Column, role: Option<Role>) {
         if values.null_count() > 0 {
             self.lost(given, values, column);
             if let Some(role) = role {
