@@ -9,7 +9,7 @@ use parquet::arrow::ArrowWriter;
 
 use crate::clients::python;
 use crate::crash::{Chance, DEFINITIONS, write_payments};
-use crate::harness::real::{data, floodmark, fraud_definitions, text};
+use crate::harness::real::{data, floodmark, fraud_definitions, printed, text};
 use crate::push::{Running, start_defined};
 
 const ROWS: usize = 20_000;
@@ -56,8 +56,12 @@ fn check(home: &Path, case: &Case<'_>) {
     floodmark(&["replay", "--json", "--definitions", case.definitions, "--store", &text(&store), &case.input]);
     let of = ["--store", &text(&store), "--service", case.service, "--time", case.time, "--event-id", case.event_id];
     floodmark(&[&["training-set", "--json"], &of[..], &["--spine", &text(&case.spine), "--out", &text(&expected)]].concat());
+    let side = ["late", "rejects", "windows"].map(|command| printed(&[command, "--json", "--store", &text(&store)]).lines().count());
+    let side = side.map(|lines| lines.to_string());
     let running = start_defined(Path::new(case.definitions), &store, &[]);
-    talk(&python, "exchange.py", running, &[case.service, case.time, case.event_id, &text(&case.spine), &text(&expected)]);
+    let asked = [case.service, case.time, case.event_id, &text(&case.spine), &text(&expected)].map(str::to_owned);
+    let asked: Vec<&str> = asked.iter().chain(&side).map(String::as_str).collect();
+    talk(&python, "exchange.py", running, &asked);
 }
 
 /// Lets a script talk to a server, which ends then.

@@ -7,10 +7,12 @@
 //! {"training_set": {"service": "fraud", "time": "tx_datetime", "event_id": "transaction_id", "mode": "as_served"}}
 //! ```
 //!
+//! `DoGet` reads side outputs: late events, rejected records and closed windows, by the tickets that `ListFlights` and `GetFlightInfo` give.
 //! `DoPut` takes events in bulk, for `{"push": {"source": "transactions", "partition": "nightly"}}`, and answers each piece with what
 //! became of it.
 
 mod ask;
+pub mod get;
 pub mod put;
 #[cfg(test)]
 mod tests;
@@ -20,7 +22,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arrow::array::RecordBatch;
-use arrow::datatypes::Schema;
 use arrow::ipc::writer::IpcWriteOptions;
 use arrow_flight::decode::FlightRecordBatchStream;
 use arrow_flight::encode::FlightDataEncoderBuilder;
@@ -36,6 +37,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tokio_stream::{Stream, StreamExt};
 use tonic::{Request, Response, Status, Streaming};
 
+use self::get::Tables;
 use self::put::Producers;
 use crate::server::Calls;
 use crate::training::{TrainingStream, schema_of};
@@ -56,6 +58,7 @@ type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 pub struct Flight {
     store: Arc<Store>,
     producers: Option<Arc<dyn Producers>>,
+    tables: Option<Arc<dyn Tables>>,
 }
 
 impl Flight {
@@ -64,12 +67,17 @@ impl Flight {
 
     /// Of this store.
     pub fn new(store: Arc<Store>) -> Flight {
-        Flight { store, producers: None }
+        Flight { store, producers: None, tables: None }
     }
 
     /// The same, with whoever takes events.
     pub fn with_producers(self, producers: Arc<dyn Producers>) -> Flight {
         Flight { producers: Some(producers), ..self }
+    }
+
+    /// The same, with tables to read.
+    pub fn with_tables(self, tables: Arc<dyn Tables>) -> Flight {
+        Flight { tables: Some(tables), ..self }
     }
 
     /// Adds its calls.
@@ -88,10 +96,12 @@ impl Flight {
         Ok(info.with_descriptor(descriptor).with_total_records(-1).with_total_bytes(-1))
     }
 
-    fn service_of(&self, descriptor: &FlightDescriptor) -> Result<usize, Status> {
-        match descriptor.path.as_slice() {
-            [kind, service] if kind == ask::TRAINING_SET => ask::service_named(self.store.definitions(), service),
-            _ => Err(Status::invalid_argument("a flight is named by the path training_set/SERVICE")),
+    /// The flight of that path.
+    fn info_of(&self, descriptor: &FlightDescriptor) -> Result<FlightInfo, Status> {
+        match (descriptor.path.as_slice(), &self.tables) {
+            ([kind, service], _) if kind == ask::TRAINING_SET => self.info(ask::service_named(self.store.definitions(), service)?),
+            ([kind, table], Some(tables)) if kind == get::TABLE => get::info_of(&**tables, table),
+            _ => Err(Status::invalid_argument("a flight is named by the path training_set/SERVICE or table/NAME")),
         }
     }
 
@@ -147,20 +157,20 @@ impl FlightService for Flight {
     type DoExchangeStream = Answers<FlightData>;
 
     async fn list_flights(&self, _: Request<Criteria>) -> Result<Response<Self::ListFlightsStream>, Status> {
-        let all: Vec<_> = (0..self.store.definitions().services.len()).map(|service| self.info(service)).collect();
+        let mut all: Vec<_> = (0..self.store.definitions().services.len()).map(|service| self.info(service)).collect();
+        all.extend(self.tables.iter().flat_map(|tables| get::infos(&**tables)));
         Ok(Response::new(Box::pin(tokio_stream::iter(all))))
     }
 
     async fn get_flight_info(&self, request: Request<FlightDescriptor>) -> Result<Response<FlightInfo>, Status> {
-        self.info(self.service_of(request.get_ref())?).map(Response::new)
+        self.info_of(request.get_ref()).map(Response::new)
     }
 
     async fn get_schema(&self, request: Request<FlightDescriptor>) -> Result<Response<SchemaResult>, Status> {
-        let service = self.service_of(request.get_ref())?;
-        let schema: Schema = schema_of(&ask::spec_of_service(self.store.definitions(), service));
+        let schema = self.info_of(request.get_ref())?.try_decode_schema();
         let options = IpcWriteOptions::default();
-        let result = SchemaAsIpc::new(&schema, &options).try_into();
-        result.map(Response::new).map_err(|error: arrow::error::ArrowError| Status::internal(error.to_string()))
+        let result = schema.and_then(|schema| SchemaAsIpc::new(&schema, &options).try_into());
+        result.map(Response::new).map_err(|error| Status::internal(error.to_string()))
     }
 
     async fn do_exchange(&self, request: Request<Streaming<FlightData>>) -> Result<Response<Self::DoExchangeStream>, Status> {
@@ -195,8 +205,10 @@ impl FlightService for Flight {
         Err(Status::unimplemented("training sets come by DoExchange"))
     }
 
-    async fn do_get(&self, _: Request<Ticket>) -> Result<Response<Self::DoGetStream>, Status> {
-        Err(Status::unimplemented("training sets come by DoExchange"))
+    async fn do_get(&self, request: Request<Ticket>) -> Result<Response<Self::DoGetStream>, Status> {
+        let none = || Status::unimplemented("there are no tables here; training sets come by DoExchange");
+        let tables = self.tables.clone().ok_or_else(none)?;
+        Ok(Response::new(Box::pin(get::get(tables, request.get_ref())?)))
     }
 
     async fn do_put(&self, request: Request<Streaming<FlightData>>) -> Result<Response<Self::DoPutStream>, Status> {

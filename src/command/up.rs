@@ -6,6 +6,7 @@
 mod answers;
 mod bulk;
 mod published;
+mod side_tables;
 mod topics;
 pub(in crate::command) mod watched;
 

@@ -1,6 +1,8 @@
 """Pulls training sets over Arrow Flight, and compares them with the file that `floodmark training-set` has made of the same spine.
 
-    exchange.py ADDRESS SERVICE TIME EVENT_ID SPINE EXPECTED
+    exchange.py ADDRESS SERVICE TIME EVENT_ID SPINE EXPECTED LATE REJECTS WINDOWS
+
+The last three say how many side outputs of each kind there are.
 """
 
 import json
@@ -12,7 +14,7 @@ import pyarrow as pa
 import pyarrow.flight as flight
 import pyarrow.parquet as pq
 
-address, service, time, event_id, spine_path, expected_path = sys.argv[1:]
+address, service, time, event_id, spine_path, expected_path, *side = sys.argv[1:]
 client = flight.connect(f"grpc://{address}")
 
 
@@ -55,6 +57,11 @@ refused(spine.set_column(2, spine.schema.names[2], pa.array(["x"] * spine.num_ro
 refused(spine, "unknown field `mood`", mood="as_served")
 refused(spine, "no service has this name, did you mean", service=service + "x")
 refused(spine, "no commit has this version yet", version=2**60)
-flights = {info.descriptor.path[1].decode(): info.schema.names for info in client.list_flights()}
-assert flights[service] == [name for name in expected.columns if name not in spine.schema.names], flights
-print(f"all of {spine.num_rows} rows and {len(flights[service])} features are the same")
+flights = {b"/".join(info.descriptor.path).decode(): info.schema.names for info in client.list_flights()}
+added = flights["training_set/" + service]
+assert added == [name for name in expected.columns if name not in spine.schema.names], flights
+for table, rows in zip(["late", "rejects", "windows"], side):
+    info = client.get_flight_info(flight.FlightDescriptor.for_path("table", table))
+    found = client.do_get(info.endpoints[0].ticket).read_all()
+    assert (found.num_rows, found.schema.names) == (int(rows), flights["table/" + table]), f"{table}: {found.num_rows} of {rows}"
+print(f"all of {spine.num_rows} rows and {len(added)} features are the same")

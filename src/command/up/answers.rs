@@ -23,6 +23,7 @@ use floodmark_store::Store;
 use tokio::sync::watch;
 
 use super::bulk::Bulk;
+use super::side_tables::SideTables;
 use super::topics::Read;
 use super::{published, topics};
 use crate::failure::Failure;
@@ -86,6 +87,7 @@ impl Answers {
         let scores = self.scores();
         let push = Push::new(self.handle.clone()).with_topics(topics::appenders(&self.read));
         let flight = Flight::new(self.store.clone()).with_producers(Arc::new(Bulk(push.clone())));
+        let flight = flight.with_tables(Arc::new(SideTables(self.store.clone())));
         let push = push.into_service(MAX_PUSH);
         let predictions = Predictions::new(self.store.clone(), self.log.clone()).into_service();
         let calls = Features::new(self.store.clone()).into_calls(MAX_REQUEST);

@@ -9,7 +9,7 @@ mod events;
 mod flusher;
 mod history;
 mod lake;
-mod side;
+pub mod side;
 mod table;
 #[cfg(test)]
 mod tests;

@@ -24,10 +24,10 @@ use crate::error::OfflineError;
 use crate::events::instant;
 
 /// The kinds that have tables here.
-pub(crate) const KINDS: [OutputKind; 3] = [OutputKind::Late, OutputKind::Rejected, OutputKind::Closed];
+pub const KINDS: [OutputKind; 3] = [OutputKind::Late, OutputKind::Rejected, OutputKind::Closed];
 
 /// What a kind's table is called.
-pub(crate) fn table_of(kind: OutputKind) -> &'static str {
+pub fn table_of(kind: OutputKind) -> &'static str {
     match kind {
         OutputKind::Late => "late",
         OutputKind::Rejected => "rejects",
@@ -37,7 +37,7 @@ pub(crate) fn table_of(kind: OutputKind) -> &'static str {
 }
 
 /// Its columns.
-pub(crate) fn schema_of(kind: OutputKind) -> SchemaRef {
+pub fn schema_of(kind: OutputKind) -> SchemaRef {
     let (text, number) = (DataType::Utf8, DataType::Int64);
     let columns: &[(&str, DataType)] = match kind {
         OutputKind::Late => &[
@@ -80,7 +80,7 @@ pub(crate) fn schema_of(kind: OutputKind) -> SchemaRef {
 }
 
 /// Side outputs of one kind, with their places, as rows of its table.
-pub(crate) fn rows_of(definitions: &Definitions, kind: OutputKind, outputs: &[(u64, Output)]) -> Result<RecordBatch, OfflineError> {
+pub fn rows_of(definitions: &Definitions, kind: OutputKind, outputs: &[(u64, Output)]) -> Result<RecordBatch, OfflineError> {
     let columns = match kind {
         OutputKind::Late => late_columns(definitions, outputs),
         OutputKind::Rejected => reject_columns(definitions, outputs),
