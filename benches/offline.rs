@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use floodmark_features::definition::Definitions;
 use floodmark_ingest::replay::{Input, replay};
-use floodmark_offline::{Flusher, OfflineStore};
+use floodmark_offline::Flusher;
 use floodmark_store::{Settings, Store};
 
 #[global_allocator]
@@ -48,8 +48,7 @@ fn take(home: &Path, input: &Path, offline: bool) -> Result<(f64, f64, u64), Box
     let mut flusher = None;
     if offline {
         store.set_offline(&place)?;
-        let tables = OfflineStore::open(&place, &definitions)?;
-        flusher = Some(Flusher::start(store.clone(), tables, Duration::from_secs(60), |error| eprintln!("{error}"))?);
+        flusher = Some(Flusher::start(store.clone(), place, Duration::from_secs(60), |error| eprintln!("{error}"))?);
     }
     let began = Instant::now();
     let summary = replay(&store, &[Input { source: "transactions".to_owned(), path: input.to_owned() }], &mut |_| {})?;

@@ -23,9 +23,8 @@ pub(crate) fn absolute(place: &str) -> Result<String, Failure> {
 /// Starts to keep what the store takes in, if it has an offline store.
 pub(crate) fn start(store: &Arc<Store>, interval: Duration) -> Result<Option<Flusher>, Failure> {
     let Some(place) = store.offline() else { return Ok(None) };
-    let offline = OfflineStore::open(place, store.definitions()).map_err(|error| failed(&error))?;
     let complain = |error: &OfflineError| eprintln!("floodmark: events wait for the offline store: {error}");
-    Ok(Some(Flusher::start(store.clone(), offline, interval, complain)?))
+    Flusher::start(store.clone(), place, interval, complain).map(Some).map_err(|error| Failure::failed(error.to_string()))
 }
 
 /// Keeps what still waits.

@@ -96,8 +96,38 @@ fn a_store_has_its_offline_store_from_the_beginning_or_not_at_all() {
     let second = r#"{"id":2,"at":1700000001000000,"card":1,"shop":"a","amount":2.5}"#;
     std::fs::write(home.join("payments.jsonl"), format!("{line}\n{second}\n")).expect("payments");
     assert_eq!(floodmark(&[&command[..], &[&input]].concat())["read"], 1);
+    let said = refused(&home.join("offline"), &text(&home.join("third")));
+    assert!(said.contains("the tables there are of another store"), "{said}");
     let Some(found) = read(&[home.join("offline")]) else { return };
     assert_eq!(found[0]["events"]["deltalake"], serde_json::json!([2, 2, 3]));
+}
+
+#[test]
+fn a_duplicate_and_an_event_that_no_view_counts_are_no_rows() {
+    let home = tempfile::tempdir().expect("a directory");
+    let home = home.path();
+    let hourly = "views:\n  v: { entity: card, source: payments, features: { n: { count: '*', windows: [1h] } } }\n";
+    let definitions = DEFINITIONS.split("  shop:").next().expect("sources").to_owned() + hourly;
+    std::fs::write(home.join("definitions.yaml"), definitions).expect("definitions");
+    let day = 86_400_000_000_i64;
+    let payment =
+        |id: i64, at: i64| format!("{{\"id\":{id},\"at\":{},\"card\":1,\"shop\":\"a\",\"amount\":1.5}}\n", 1_700_000_000_000_000 + at);
+    let payments = [payment(1, 0), payment(1, 0), payment(2, 10 * day), payment(3, day), payment(2, 10 * day), "{\n".to_owned()];
+    std::fs::write(home.join("payments.jsonl"), payments.concat()).expect("payments");
+    // Once they wait until the store is at rest, once they are taken at once.
+    for (name, interval) in [("later", "60000"), ("at-once", "1")] {
+        let store = text(&home.join(name).join("store"));
+        let offline = text(&home.join(name).join("offline"));
+        let definitions = text(&home.join("definitions.yaml"));
+        let input = format!("payments={}", text(&home.join("payments.jsonl")));
+        let command = ["replay", "--json", "--definitions", &definitions, "--store", &store, "--offline", &offline];
+        let report = floodmark(&[&command[..], &["--offline-interval", interval, &input]].concat());
+        let outcomes = ["accepted", "late", "duplicates", "rejected"].map(|outcome| report[outcome].as_u64());
+        assert_eq!(outcomes, [2, 1, 2, 1].map(Some));
+        let Some(found) = read(&[home.join(name).join("offline")]) else { return };
+        assert_eq!(found[0]["events"]["polars"], serde_json::json!([2, 2, 3]));
+        assert_eq!(["late", "rejects", "windows"].map(|table| found[0][table].as_u64()), [1, 1, 0].map(Some));
+    }
 }
 
 /// A view that nobody thought of when the events came.

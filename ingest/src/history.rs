@@ -1,7 +1,7 @@
 //! History: events that were taken in before, with what was decided about them then, on their way into timelines again.
 //!
 //! An event counts from when it counted then. Whether it still counts in a window of a view follows from that alone, so views of any
-//! definition accept what they would have accepted then.
+//! definition make of the accepted events what they would have made then.
 
 use std::sync::Arc;
 

@@ -23,7 +23,7 @@ use std::time::Duration;
 
 use arrow::array::RecordBatch;
 use arrow::ipc::writer::IpcWriteOptions;
-use arrow_flight::decode::FlightRecordBatchStream;
+use arrow_flight::decode::{FlightDataDecoder, FlightRecordBatchStream};
 use arrow_flight::encode::FlightDataEncoderBuilder;
 use arrow_flight::error::FlightError;
 use arrow_flight::flight_service_server::{FlightService, FlightServiceServer};
@@ -32,7 +32,8 @@ use arrow_flight::{
     PutResult, SchemaAsIpc, SchemaResult, Ticket,
 };
 use floodmark_store::Store;
-use tokio::sync::mpsc;
+use parking_lot::Mutex;
+use tokio::sync::{Semaphore, mpsc};
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_stream::{Stream, StreamExt};
 use tonic::{Request, Response, Status, Streaming};
@@ -48,6 +49,8 @@ const BLOCK_ROWS: usize = 1 << 19;
 const QUEUE: usize = 64;
 /// A reader that takes nothing for so long is given up: it writes, perhaps, and waits for us to read.
 const PATIENCE: Duration = Duration::from_secs(60);
+/// Training sets that are built at the same time, by all threads: each may use all cores.
+static EXCHANGES: Semaphore = Semaphore::const_new(4);
 /// A message may have so many bytes.
 const MAX_MESSAGE: usize = 64 << 20;
 
@@ -108,11 +111,10 @@ impl Flight {
     /// Reads the spine in blocks and sends each back with its features.
     async fn build(
         set: Arc<TrainingStream>,
-        mut next: Option<RecordBatch>,
         mut spine: FlightRecordBatchStream,
-        out: mpsc::Sender<Result<RecordBatch, FlightError>>,
+        out: &mpsc::Sender<RecordBatch>,
     ) -> Result<(), FlightError> {
-        while let Some(first) = next.take() {
+        while let Some(first) = spine.next().await.transpose()? {
             let mut rows = first.num_rows();
             let mut block = vec![first];
             while rows < BLOCK_ROWS
@@ -125,7 +127,7 @@ impl Flight {
             let built = tokio::task::spawn_blocking(move || worker.add(&block)).await;
             let built = built.map_err(|panic| Status::internal(panic.to_string()))?.map_err(|error| error.status())?;
             for batch in built {
-                match out.send_timeout(Ok(batch), PATIENCE).await {
+                match out.send_timeout(batch, PATIENCE).await {
                     Ok(()) => {}
                     Err(mpsc::error::SendTimeoutError::Closed(_)) => return Ok(()),
                     Err(mpsc::error::SendTimeoutError::Timeout(_)) => {
@@ -134,7 +136,6 @@ impl Flight {
                     }
                 }
             }
-            next = spine.next().await.transpose()?;
         }
         Ok(())
     }
@@ -179,21 +180,31 @@ impl FlightService for Flight {
         let first = input.message().await?.ok_or_else(nothing)?;
         let command = first.flight_descriptor.as_ref().map(|descriptor| descriptor.cmd.clone()).ok_or_else(nothing)?;
         let spec = ask::spec_of(self.store.definitions(), &command)?;
-        let mut spine = FlightRecordBatchStream::new_from_flight_data(whole(first, input));
-        let batch = spine.next().await.transpose()?;
-        let columns = spine.schema().cloned().ok_or_else(nothing)?;
+        let permit =
+            EXCHANGES.try_acquire().map_err(|_| Status::resource_exhausted("other training sets are being built: try again later"))?;
+        // The answer begins with its columns, before the first row has come.
+        let mut decoder = FlightDataDecoder::new(whole(first, input));
+        while decoder.schema().is_none() {
+            decoder.next().await.ok_or_else(nothing)??;
+        }
+        let columns = decoder.schema().cloned().ok_or_else(nothing)?;
+        let spine = FlightRecordBatchStream::new(decoder);
         let set = TrainingStream::new(self.store.clone(), spec, &columns).map_err(|error| error.status())?;
         let set = Arc::new(set);
         let (out, answers) = mpsc::channel(QUEUE);
         let told = set.schema().clone();
+        let failure: Arc<Mutex<Option<FlightError>>> = Arc::default();
+        let failed = failure.clone();
         tokio::spawn(async move {
-            if let Err(error) = Flight::build(set, batch, spine, out.clone()).await {
-                // Nobody may be there to hear of it.
-                let _ = out.send(Err(error)).await;
-            }
+            // Dropped with the queue, so that what has failed is there when the queue is found to have ended.
+            let (_permit, out) = (permit, out);
+            *failed.lock() = Flight::build(set, spine, &out).await.err();
         });
+        // After what is queued: the queue may be full of what nobody reads.
+        let answers = ReceiverStream::new(answers).map(Some).chain(tokio_stream::once(None));
+        let answers = answers.filter_map(move |answer| answer.map(Ok).or_else(|| failure.lock().take().map(Err)));
         let encoder = FlightDataEncoderBuilder::new().with_schema(told).with_max_flight_data_size(MAX_MESSAGE / 16);
-        let answers = encoder.build(ReceiverStream::new(answers)).map(|answer| answer.map_err(Status::from));
+        let answers = encoder.build(answers).map(|answer| answer.map_err(Status::from));
         Ok(Response::new(Box::pin(answers)))
     }
 

@@ -47,7 +47,7 @@ struct Report {
 pub(crate) fn run(args: &Args, json: bool) -> Result<(), Failure> {
     let failed = |error: floodmark_offline::OfflineError| Failure::failed(error.to_string());
     let definitions = read_definitions(&args.definitions)?.definitions;
-    let offline = OfflineStore::open(&crate::offline::absolute(&args.offline)?, &definitions).map_err(failed)?;
+    let offline = OfflineStore::existing(&crate::offline::absolute(&args.offline)?, &definitions).map_err(failed)?;
     let keep = Duration::from_secs(u64::from(args.keep_days) * 86_400);
     let files = offline.vacuum(keep, now(), args.dry_run).map_err(failed)?;
     let mut out = stdout();

@@ -2,11 +2,14 @@
 //!
 //! A store is made with an offline store or without one: an event that was taken in without it would be missing there for ever.
 
+use std::ops::Range;
+
 use redb::Durability;
 
 use crate::Store;
 use crate::error::{OfflinePlaceError, StoreError, engine};
 use crate::layout::{META, META_OFFLINE};
+use crate::waiting::Known;
 
 /// Columns that follow those of the source in what waits, and in the offline store.
 pub mod column {
@@ -39,51 +42,53 @@ pub struct Kept {
 
 impl Store {
     /// Where its offline store is, if it has one.
-    pub fn offline(&self) -> Option<&str> {
-        self.offline.get().map(String::as_str)
+    pub fn offline(&self) -> Option<String> {
+        self.offline.lock().clone()
     }
 
-    /// Gives a new store its offline store: from now on, the events of all commits wait for it. Nothing new for one that has it already.
+    /// Gives a new store its offline store: from now on, the events of all commits wait for it. Nothing new for one that has it already;
+    /// another place may be said as long as there are no events.
     pub fn set_offline(&self, place: &str) -> Result<(), OfflinePlaceError> {
-        match self.offline() {
+        let mut known = self.offline.lock();
+        match &*known {
             Some(known) if known == place => return Ok(()),
-            Some(known) => return Err(OfflinePlaceError::Elsewhere { known: known.to_owned(), given: place.to_owned() }),
+            Some(known) if self.version() > 0 => {
+                return Err(OfflinePlaceError::Elsewhere { known: known.clone(), given: place.to_owned() });
+            }
             None if self.version() > 0 => return Err(OfflinePlaceError::TooLate { directory: self.directory.clone() }),
-            None => {}
+            _ => {}
         }
         let transaction = self.database.begin_write().map_err(engine)?;
         transaction.open_table(META).map_err(engine)?.insert(META_OFFLINE, place.as_bytes()).map_err(engine)?;
         transaction.commit().map_err(engine)?;
-        let _ = self.offline.set(place.to_owned());
+        *known = Some(place.to_owned());
         Ok(())
     }
 
-    /// Commits of a source whose events wait, behind a version, rising: about `most` events, whole commits, at least one if there is any.
-    pub fn kept_after(&self, source: usize, version: u64, most: u64) -> Result<Vec<Kept>, StoreError> {
-        let mut found = Vec::new();
+    /// Commits of a source whose events wait, within some versions, rising: about `most` events, whole commits, at least one if there is
+    /// any.
+    pub fn kept_within(&self, source: usize, within: Range<u64>, most: u64) -> Result<Vec<Kept>, StoreError> {
         let mut events = 0;
-        for (version, known) in self.to_keep.known_from(version + 1).into_iter().filter(|(_, known)| known.source == source) {
-            let count = known.sequences.end - known.sequences.start;
-            if !found.is_empty() && events + count > most {
-                break;
-            }
+        let known = self.to_keep.known_of(source, within, |count| {
+            let first = events == 0;
             events += count;
+            first || events <= most
+        });
+        let read = |(version, known): (u64, Known)| {
             let bytes = self.to_keep.read(&self.database, version)?;
-            found.push(Kept { version, first: known.sequences.start, refused: known.refused, bytes });
-        }
-        Ok(found)
+            Ok(Kept { version, first: known.sequences.start, refused: known.refused, bytes })
+        };
+        known.into_iter().map(read).collect()
     }
 
     /// How many events of a source wait, refused ones included.
     pub fn waiting_to_be_kept(&self, source: usize) -> u64 {
-        let waiting = self.to_keep.known_from(0).into_iter().filter(|(_, known)| known.source == source);
-        waiting.map(|(_, known)| known.sequences.end - known.sequences.start).sum()
+        self.to_keep.events_of(source)
     }
 
     /// Forgets what waits of a source up to a version: it is safe.
     pub fn kept_until(&self, source: usize, version: u64) -> Result<(), StoreError> {
-        let all = self.to_keep.known_from(0).into_iter();
-        let safe: Vec<u64> = all.filter(|(at, known)| *at <= version && known.source == source).map(|(at, _)| at).collect();
+        let safe = self.to_keep.versions_until(source, version);
         if safe.is_empty() {
             return Ok(());
         }

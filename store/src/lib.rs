@@ -26,8 +26,8 @@ mod sweep;
 mod waiting;
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use floodmark_features::definition::Definitions;
@@ -107,7 +107,7 @@ pub struct Store {
     /// Commits whose events wait for the offline store.
     to_keep: Queue,
     /// Where that is.
-    offline: OnceLock<String>,
+    offline: Mutex<Option<String>>,
     /// What a mirror has not been given yet, if there is one.
     changes: Changes,
 }

@@ -2,8 +2,8 @@
 
 use std::hash::{BuildHasher, RandomState};
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock};
 
 use floodmark_features::codec::{Damaged, decode_section, restore, snapshot, take, take_varint};
 use floodmark_features::definition::Definitions;
@@ -45,7 +45,7 @@ impl Store {
         let mut store = Store::of_database(directory, database, definitions, settings)?;
         store.id = id_of(&store.database)?;
         if let Some(place) = meta(&store.database, META_OFFLINE)? {
-            store.offline = String::from_utf8_lossy(&place).into_owned().into();
+            *store.offline.get_mut() = Some(String::from_utf8_lossy(&place).into_owned());
         }
         store.restore_checkpoint()?;
         store.to_score.restore(&store.database)?;
@@ -105,7 +105,7 @@ impl Store {
             pending: Mutex::new(SideOutputs::default()),
             to_score: Queue::new(TO_SCORE),
             to_keep: Queue::new(TO_KEEP),
-            offline: OnceLock::new(),
+            offline: Mutex::default(),
             scored: Mutex::new(Scored::default()),
             changes: Changes::new(partitions as usize, definitions.entities.len()),
             plan,

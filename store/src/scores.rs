@@ -77,7 +77,7 @@ impl Store {
     /// Commits that can be read and whose events have no scores yet, in the order of their versions.
     pub fn waiting_for_scores(&self) -> Vec<Waiting> {
         let scored = self.scored.lock();
-        let waiting = self.to_score.known_from(0).into_iter().filter(|(version, _)| !scored.ready.contains_key(version));
+        let waiting = self.to_score.known().into_iter().filter(|(version, _)| !scored.ready.contains_key(version));
         let shown = waiting.map(|(version, known)| {
             let all = known.sequences.end - known.sequences.start;
             Waiting { version, source: known.source, events: all - known.refused.len() as u64 }
@@ -90,7 +90,7 @@ impl Store {
         if self.scored.lock().ready.contains_key(&version) {
             return Ok(None);
         }
-        let Some(known) = self.to_score.known(version) else { return Ok(None) };
+        let Some(known) = self.to_score.known_at(version) else { return Ok(None) };
         let bytes = self.to_score.read(&self.database, version)?;
         let to_score = CommitEvents { sequences: known.sequences, bytes };
         Ok(Some(Unscored { version, source: known.source, to_score, refused: known.refused }))
@@ -99,7 +99,7 @@ impl Store {
     /// Keeps the scores of all accepted events of a commit, by sequence number. They are durable with the next commit, checkpoint, or
     /// call of [`Store::write_scores`]; what is lost before that waits again.
     pub fn keep_scores(&self, version: u64, records: Vec<(u64, Vec<u8>)>) {
-        let Some(known) = self.to_score.known(version) else { return };
+        let Some(known) = self.to_score.known_at(version) else { return };
         let bytes = records.iter().map(|(_, record)| record.len()).sum();
         let mut scored = self.scored.lock();
         scored.bytes += bytes;

@@ -93,15 +93,35 @@ impl Queue {
         }
     }
 
-    /// What can be worked on, from a version on, in order: everything up to the first commit that is not published.
-    pub(crate) fn known_from(&self, version: u64) -> Vec<(u64, Known)> {
+    /// All that can be worked on, in order: everything up to the first commit that is not published.
+    pub(crate) fn known(&self) -> Vec<(u64, Known)> {
+        self.entries.lock().iter().map_while(|(version, entry)| Some((*version, entry.known()?))).collect()
+    }
+
+    /// The same of a source, within some versions, as long as `wanted` is true of the number of events of a commit.
+    pub(crate) fn known_of(&self, source: usize, within: Range<u64>, mut wanted: impl FnMut(u64) -> bool) -> Vec<(u64, Known)> {
         let entries = self.entries.lock();
-        let known = entries.range(version..).map_while(|(version, entry)| Some((*version, entry.known()?)));
-        known.collect()
+        let published = entries.range(within).take_while(|(_, entry)| entry.refused.is_some());
+        let of_source = published.filter(|(_, entry)| entry.note.source as usize == source);
+        let taken = of_source.take_while(|(_, entry)| wanted(entry.events()));
+        taken.filter_map(|(version, entry)| Some((*version, entry.known()?))).collect()
+    }
+
+    /// How many events of a source wait, and can be worked on.
+    pub(crate) fn events_of(&self, source: usize) -> u64 {
+        let entries = self.entries.lock();
+        let published = entries.values().take_while(|entry| entry.refused.is_some());
+        published.filter(|entry| entry.note.source as usize == source).map(Entry::events).sum()
+    }
+
+    /// The versions of a source's commits up to one.
+    pub(crate) fn versions_until(&self, source: usize, version: u64) -> Vec<u64> {
+        let entries = self.entries.lock();
+        entries.range(..=version).filter(|(_, entry)| entry.note.source as usize == source).map(|(version, _)| *version).collect()
     }
 
     /// What is known of one commit; `None` if nothing of it waits or it is not published.
-    pub(crate) fn known(&self, version: u64) -> Option<Known> {
+    pub(crate) fn known_at(&self, version: u64) -> Option<Known> {
         self.entries.lock().get(&version)?.known()
     }
 
@@ -137,6 +157,10 @@ impl Queue {
         for (version, entry) in entries.iter().filter(|(version, entry)| !entry.at_rest && !but.contains(version)) {
             let Some(refused) = &entry.refused else { continue };
             let mut table = transaction.open_table(self.table).map_err(engine)?;
+            // Taken out by somebody who is about to forget it.
+            if table.get((*version, PART_NOTE)).map_err(engine)?.is_none() {
+                continue;
+            }
             table.insert((*version, PART_REFUSED), snapshot(refused).as_slice()).map_err(engine)?;
             noted.push(*version);
         }
@@ -185,6 +209,10 @@ impl std::fmt::Debug for Queue {
 }
 
 impl Entry {
+    fn events(&self) -> u64 {
+        self.note.sequences.end - self.note.sequences.start
+    }
+
     fn known(&self) -> Option<Known> {
         let refused = self.refused.clone()?;
         Some(Known { source: self.note.source as usize, sequences: self.note.sequences.clone(), refused })

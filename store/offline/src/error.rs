@@ -14,6 +14,16 @@ pub enum OfflineError {
         /// What is wrong with it.
         detail: String,
     },
+    /// The place belongs to another store, whose events would be mixed with these.
+    #[error("the tables there are of another store: give this one another place. place={place} store={own} owner={owner}")]
+    Owned {
+        /// Where.
+        place: String,
+        /// The store that came first.
+        owner: String,
+        /// The one that comes now.
+        own: String,
+    },
     /// There are no events.
     #[error(
         "no events of the source are kept there: is it the place that --offline named when they were taken in? place={place} source={source_name}"
@@ -86,6 +96,11 @@ pub enum OfflineError {
 }
 
 impl OfflineError {
+    /// Whether it stays so, whatever is waited for.
+    pub fn is_for_good(&self) -> bool {
+        matches!(self, OfflineError::Url { .. } | OfflineError::Schema { .. } | OfflineError::Owned { .. })
+    }
+
     pub(crate) fn table(table: &str, error: KernelError) -> OfflineError {
         OfflineError::Table { table: table.to_owned(), error: Box::new(error) }
     }

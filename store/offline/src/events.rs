@@ -8,7 +8,7 @@
 
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, AsArray, BooleanArray, Int64Array, RecordBatch, StringArray};
+use arrow::array::{ArrayRef, AsArray, BooleanArray, Int64Array, RecordBatch, StringArray, new_null_array};
 use arrow::compute::filter_record_batch;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit, TimestampMicrosecondType};
 use arrow::ipc::reader::StreamReader;
@@ -68,16 +68,29 @@ pub(crate) fn rows_of(kept: &Kept, schema: &SchemaRef) -> Result<Vec<RecordBatch
             sequences.iter().map(|sequence| Some(kept.refused.binary_search(&(*sequence as u64)).is_err())).collect();
         let versions = Int64Array::from_value(kept.version as i64, rows);
         let partitions = StringArray::from_iter_values(std::iter::repeat_n(&partition, rows));
-        let mut columns: Vec<ArrayRef> = batch.columns().iter().map(in_utc).collect();
-        let offsets = columns.pop();
-        columns.push(Arc::new(partitions));
-        columns.extend(offsets);
-        columns.extend([Arc::new(versions) as ArrayRef, Arc::new(Int64Array::from(sequences))]);
-        let batch = RecordBatch::try_new(schema.clone(), columns)?;
+        // By name: what waits may be older than the definitions.
+        let column = |field: &Arc<Field>| -> ArrayRef {
+            match field.name().as_str() {
+                column::PARTITION => Arc::new(partitions.clone()),
+                column::VERSION => Arc::new(versions.clone()),
+                column::SEQUENCE => Arc::new(Int64Array::from(sequences.clone())),
+                name => batch.column_by_name(name).map_or_else(|| new_null_array(field.data_type(), rows), in_utc),
+            }
+        };
+        let batch = RecordBatch::try_new(schema.clone(), schema.fields().iter().map(column).collect())?;
         all.push(if accepted.true_count() == rows { batch } else { filter_record_batch(&batch, &accepted)? });
     }
     all.retain(|batch| batch.num_rows() > 0);
     Ok(all)
+}
+
+/// The same rows with these columns: those that a file does not have are null.
+pub(crate) fn filled(batch: &RecordBatch, schema: &SchemaRef) -> Result<RecordBatch, OfflineError> {
+    let column = |field: &Arc<Field>| {
+        let found = batch.column_by_name(field.name()).filter(|found| found.data_type() == field.data_type());
+        found.cloned().unwrap_or_else(|| new_null_array(field.data_type(), batch.num_rows()))
+    };
+    Ok(RecordBatch::try_new(schema.clone(), schema.fields().iter().map(column).collect())?)
 }
 
 /// Instants say that they are of UTC.

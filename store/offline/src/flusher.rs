@@ -38,39 +38,49 @@ pub struct Flusher {
     standing: Arc<Standing>,
 }
 
+/// What the thread works with.
+struct Work<F> {
+    store: Arc<Store>,
+    place: String,
+    /// The tables; none while they cannot be opened.
+    offline: Option<OfflineStore>,
+    standing: Arc<Standing>,
+    complain: F,
+}
+
 impl Flusher {
-    /// Starts one: events wait for `interval` at most, if the tables can be written. `complain` is told of each failure.
+    /// Starts one for a store and its place: events wait for `interval` at most, if the tables can be written. `complain` is told of each
+    /// failure. A place that cannot be reached does not stop a store that has events; one that cannot be right does.
     pub fn start(
         store: Arc<Store>,
-        offline: OfflineStore,
+        place: String,
         interval: Duration,
         complain: impl Fn(&OfflineError) + Send + 'static,
-    ) -> std::io::Result<Flusher> {
+    ) -> Result<Flusher, OfflineError> {
+        let offline = match OfflineStore::open(&place, &store) {
+            Ok(offline) => Some(offline),
+            Err(error) if store.version() == 0 || error.is_for_good() => return Err(error),
+            Err(error) => {
+                complain(&error);
+                None
+            }
+        };
         let (stop, stopped) = sync_channel::<()>(1);
         let standing = Arc::new(Standing::default());
-        let told = standing.clone();
+        let mut work = Work { store, place, offline, standing: standing.clone(), complain };
         let flush = move || {
-            let mut due = Instant::now() + interval;
-            loop {
-                match stopped.recv_timeout(LOOK.min(interval)) {
-                    Err(RecvTimeoutError::Timeout) => {}
-                    // What was taken in last is kept as well.
-                    Ok(()) | Err(RecvTimeoutError::Disconnected) => return offline.flush(&store).map(|flushed| told.add(flushed)),
-                }
-                let sources = 0..store.definitions().sources.len();
-                if Instant::now() < due && !sources.into_iter().any(|source| store.waiting_to_be_kept(source) >= KEEP_ROWS) {
-                    continue;
-                }
-                due = Instant::now() + interval;
-                match offline.flush(&store).and_then(|flushed| offline.compact().map(|_| flushed)) {
-                    Ok(flushed) => told.add(flushed),
-                    Err(error) => {
-                        told.failures.fetch_add(1, Ordering::Relaxed);
-                        complain(&error);
-                        std::thread::sleep(RETRY);
+            let (mut due, mut wait) = (Instant::now() + interval, LOOK.min(interval));
+            while stopped.recv_timeout(wait) == Err(RecvTimeoutError::Timeout) {
+                wait = LOOK.min(interval);
+                if Instant::now() >= due || work.has_enough() {
+                    due = Instant::now() + interval;
+                    if !work.once() {
+                        wait = RETRY;
                     }
                 }
             }
+            // What was taken in last is kept as well.
+            work.flush()
         };
         let thread = std::thread::Builder::new().name("offline".to_owned()).spawn(flush)?;
         Ok(Flusher { stop, thread, standing })
@@ -85,6 +95,32 @@ impl Flusher {
     pub fn finish(self) -> Result<(), OfflineError> {
         let _ = self.stop.send(());
         self.thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    }
+}
+
+impl<F: Fn(&OfflineError)> Work<F> {
+    fn has_enough(&self) -> bool {
+        (0..self.store.definitions().sources.len()).any(|source| self.store.waiting_to_be_kept(source) >= KEEP_ROWS)
+    }
+
+    /// Flushes and tidies up; false if that has failed.
+    fn once(&mut self) -> bool {
+        let compacted = self.flush().and_then(|()| self.offline.as_ref().map_or(Ok(0), OfflineStore::compact));
+        if let Err(error) = &compacted {
+            self.standing.failures.fetch_add(1, Ordering::Relaxed);
+            (self.complain)(error);
+        }
+        compacted.is_ok()
+    }
+
+    fn flush(&mut self) -> Result<(), OfflineError> {
+        if self.offline.is_none() {
+            self.offline = Some(OfflineStore::open(&self.place, &self.store)?);
+        }
+        if let Some(offline) = &self.offline {
+            self.standing.add(offline.flush(&self.store)?);
+        }
+        Ok(())
     }
 }
 

@@ -1,11 +1,10 @@
 //! Reading history: the events of a source as they were taken in, in their order.
 
-use std::sync::Arc;
 use std::thread;
 
-use arrow::array::{ArrayRef, AsArray, RecordBatch, UInt32Array, new_null_array};
+use arrow::array::{AsArray, RecordBatch, UInt32Array};
 use arrow::compute::{concat_batches, sort_to_indices, take_record_batch};
-use arrow::datatypes::{Int64Type, Schema, SchemaRef};
+use arrow::datatypes::Int64Type;
 use floodmark_store::kept::column;
 
 use crate::error::OfflineError;
@@ -26,7 +25,7 @@ impl OfflineStore {
             let mut all = Vec::new();
             for file in files {
                 for batch in table.read_file(file, Some(&names))? {
-                    all.push(filled(&batch, &schema)?);
+                    all.push(events::filled(&batch, &schema)?);
                 }
             }
             Ok(all)
@@ -38,17 +37,6 @@ impl OfflineStore {
         })?;
         in_order(concat_batches(&schema, batches.iter().flatten())?)
     }
-}
-
-/// Columns that a file does not have are null.
-fn filled(batch: &RecordBatch, schema: &SchemaRef) -> Result<RecordBatch, OfflineError> {
-    let column = |field: &Arc<arrow::datatypes::Field>| {
-        let found = batch.column_by_name(field.name()).filter(|found| found.data_type() == field.data_type());
-        found.cloned().unwrap_or_else(|| new_null_array(field.data_type(), batch.num_rows()))
-    };
-    let columns: Vec<ArrayRef> = schema.fields().iter().map(column).collect();
-    let plain = Schema::new(schema.fields().clone());
-    Ok(RecordBatch::try_new(Arc::new(plain), columns)?)
 }
 
 /// Rows by their sequence numbers. Files may come in any order, but most do not.

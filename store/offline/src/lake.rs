@@ -13,9 +13,12 @@ use tokio::runtime::Runtime;
 use url::Url;
 
 use crate::error::OfflineError;
+use crate::table::path_of;
 
 type Engine = DefaultEngine<TokioMultiThreadExecutor>;
 
+/// The object that says whose tables these are.
+const OWNER: &str = "_floodmark_store";
 /// Threads that wait for the object store.
 const THREADS: usize = 2;
 
@@ -36,7 +39,7 @@ impl Lake {
             // What is said to be written has to be on the disk: readers trust a version for ever.
             "file" => Arc::new(LocalFileSystem::new().with_fsync(true)),
             _ => {
-                let (objects, _) = object_store::parse_url_opts(&root, std::env::vars().map(|(name, value)| (name.to_lowercase(), value)))
+                let (objects, _) = object_store::parse_url_opts(&root, variables())
                     .map_err(|error| OfflineError::Url { url: place.to_owned(), detail: error.to_string() })?;
                 objects.into()
             }
@@ -72,6 +75,13 @@ impl Lake {
         }
     }
 
+    /// The store that the place belongs to: this one, if it belonged to nobody.
+    pub(crate) fn owner(&self, store: u64) -> Result<String, OfflineError> {
+        let path = path_of(&self.root)?.join(OWNER);
+        self.put(&path, format!("{store:016x}").into_bytes(), PutMode::Create)?;
+        Ok(String::from_utf8_lossy(&self.get(&path)?).trim().to_owned())
+    }
+
     /// All of an object.
     pub(crate) fn get(&self, path: &Path) -> Result<Bytes, OfflineError> {
         let found = self.runtime.block_on(async { self.objects.get(path).await?.bytes().await });
@@ -99,6 +109,12 @@ impl Lake {
     pub(crate) fn is_empty(&self, path: &Path) -> Result<bool, OfflineError> {
         Ok(self.list(path)?.is_empty())
     }
+}
+
+/// What the environment says of the object store.
+fn variables() -> impl Iterator<Item = (String, String)> {
+    let text = std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
+    text.filter(|(name, _)| name.starts_with("AWS_")).map(|(name, value)| (name.to_lowercase(), value))
 }
 
 /// The URL of a place, with a slash at its end.

@@ -17,6 +17,7 @@ mod tests;
 use std::sync::Arc;
 use std::time::Duration;
 
+use arrow::datatypes::Schema;
 use floodmark_features::definition::Definitions;
 use floodmark_features::time::Time;
 use floodmark_store::{OutputKind, Store};
@@ -58,17 +59,18 @@ pub struct Flushed {
 }
 
 impl OfflineStore {
-    /// Opens the tables in a folder (a path or `file://`) or a bucket (`s3://BUCKET/PREFIX`), and makes those that are not there.
-    pub fn open(place: &str, definitions: &Arc<Definitions>) -> Result<OfflineStore, OfflineError> {
+    /// Opens the tables of a store in a folder (a path or `file://`) or a bucket (`s3://BUCKET/PREFIX`), and makes those that are not
+    /// there. A place belongs to the store that came first.
+    pub fn open(place: &str, store: &Store) -> Result<OfflineStore, OfflineError> {
         let lake = Arc::new(Lake::open(place)?);
-        let events = definitions.sources.iter().map(|source| Table::open(&lake, &events::table_of(source), &events::schema_of(source)));
-        let events = events.collect::<Result<_, _>>()?;
-        let side = side::KINDS.iter().map(|kind| Ok((*kind, Table::open(&lake, side::table_of(*kind), &side::schema_of(*kind))?)));
-        let side = side.collect::<Result<_, OfflineError>>()?;
-        Ok(OfflineStore { lake, definitions: definitions.clone(), events, side, flushing: Mutex::new(()) })
+        let (own, owner) = (format!("{:016x}", store.id()), lake.owner(store.id())?);
+        if owner != own {
+            return Err(OfflineError::Owned { place: place.to_owned(), owner, own });
+        }
+        OfflineStore::with(lake, store.definitions(), Table::open)
     }
 
-    /// The same where they have to be there.
+    /// Opens tables that are there, to be read and kept in order; they are left as they are.
     pub fn existing(place: &str, definitions: &Arc<Definitions>) -> Result<OfflineStore, OfflineError> {
         let lake = Arc::new(Lake::open(place)?);
         for source in &definitions.sources {
@@ -76,7 +78,19 @@ impl OfflineStore {
                 return Err(OfflineError::Missing { place: place.to_owned(), source_name: source.name.clone() });
             }
         }
-        OfflineStore::open(place, definitions)
+        OfflineStore::with(lake, definitions, |lake, name, _| Table::existing(lake, name))
+    }
+
+    fn with(
+        lake: Arc<Lake>,
+        definitions: &Arc<Definitions>,
+        open: impl Fn(&Arc<Lake>, &str, &Schema) -> Result<Table, OfflineError>,
+    ) -> Result<OfflineStore, OfflineError> {
+        let events = definitions.sources.iter().map(|source| open(&lake, &events::table_of(source), &events::schema_of(source)));
+        let events = events.collect::<Result<_, _>>()?;
+        let side = side::KINDS.iter().map(|kind| Ok((*kind, open(&lake, side::table_of(*kind), &side::schema_of(*kind))?)));
+        let side = side.collect::<Result<_, OfflineError>>()?;
+        Ok(OfflineStore { lake, definitions: definitions.clone(), events, side, flushing: Mutex::new(()) })
     }
 
     /// Where it lies.
@@ -84,12 +98,13 @@ impl OfflineStore {
         self.lake.root().as_str()
     }
 
-    /// Brings what waits in the store into the tables: everything that was published before this began.
+    /// Brings what waits in the store into the tables: every event that was published before this began, and about as many side outputs.
     pub fn flush(&self, store: &Store) -> Result<Flushed, OfflineError> {
         let _one_at_a_time = self.flushing.lock();
         let mut flushed = Flushed::default();
+        let until = store.version() + 1;
         for source in 0..self.events.len() {
-            self.flush_events(store, source, &mut flushed)?;
+            self.flush_events(store, source, until, &mut flushed)?;
             for (kind, table) in &self.side {
                 self.flush_side(store, source, *kind, table, &mut flushed)?;
             }
@@ -116,7 +131,7 @@ impl OfflineStore {
         self.events.iter().chain(self.side.iter().map(|(_, table)| table))
     }
 
-    fn flush_events(&self, store: &Store, source: usize, flushed: &mut Flushed) -> Result<(), OfflineError> {
+    fn flush_events(&self, store: &Store, source: usize, until: u64, flushed: &mut Flushed) -> Result<(), OfflineError> {
         let table = &self.events[source];
         let name = format!("floodmark/{:016x}", store.id());
         let schema = events::schema_of(&self.definitions.sources[source]);
@@ -124,7 +139,7 @@ impl OfflineStore {
         // Of an append whose end was not heard.
         store.kept_until(source, at)?;
         loop {
-            let waiting = store.kept_after(source, at, FILE_ROWS)?;
+            let waiting = store.kept_within(source, at + 1..until.max(at + 1), FILE_ROWS)?;
             let Some(last) = waiting.last() else { return Ok(()) };
             at = last.version;
             let mut batches = Vec::new();
@@ -151,6 +166,10 @@ impl OfflineStore {
             if table.append(&name, *last, std::slice::from_ref(&rows))? == Appended::Now {
                 flushed.side += rows.num_rows() as u64;
                 flushed.commits += 1;
+            }
+            // What comes meanwhile is for the next time.
+            if found.len() < SIDE_ROWS {
+                return Ok(());
             }
         }
     }

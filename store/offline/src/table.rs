@@ -76,10 +76,16 @@ impl Table {
                 first_version(&wanted).map_err(|error| OfflineError::Schema { table: name.to_owned(), detail: error.to_string() })?;
             lake.put(&log_of(&url)?.join(format!("{:020}.json", 0)), text.into_bytes(), PutMode::Create)?;
         }
-        let snapshot = Snapshot::builder_for(url.as_str()).build(lake.engine()).map_err(failed)?;
-        let table = Table { lake: lake.clone(), name: name.to_owned(), url, snapshot: Mutex::new(snapshot) };
+        let table = Table::existing(lake, name)?;
         table.widen(&wanted)?;
         Ok(table)
+    }
+
+    /// A table that is there, as it is.
+    pub(crate) fn existing(lake: &Arc<Lake>, name: &str) -> Result<Table, OfflineError> {
+        let url = lake.url_of(name)?;
+        let snapshot = Snapshot::builder_for(url.as_str()).build(lake.engine()).map_err(|error| OfflineError::table(name, error))?;
+        Ok(Table { lake: lake.clone(), name: name.to_owned(), url, snapshot: Mutex::new(snapshot) })
     }
 
     /// Whether there is a table of that name.

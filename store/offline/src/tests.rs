@@ -3,8 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use arrow::array::{AsArray, Int64Array, RecordBatch};
+use arrow::array::{Array, ArrayRef, AsArray, Int64Array, RecordBatch};
 use arrow::datatypes::{DataType, Field, Int64Type, Schema};
+use arrow::ipc::writer::StreamWriter;
+use floodmark_features::definition::Definitions;
+use floodmark_store::Kept;
 
 use crate::lake::Lake;
 use crate::table::{Appended, Table};
@@ -106,4 +109,50 @@ fn small_files_become_one_and_what_is_left_over_goes_when_it_is_old() {
     assert_eq!(files(), 22);
     assert_eq!(table.vacuum(days(1), later(days(2)), false).expect("a list").len(), 20);
     assert_eq!((all(&table), files()), ((0..210).collect(), 2));
+}
+
+#[test]
+fn files_from_before_a_column_was_added_become_one_with_those_from_after() {
+    let home = tempfile::tempdir().expect("a directory");
+    let lake = lake(&home);
+    let table = Table::open(&lake, "numbers", &schema(&["n"])).expect("a table");
+    for at in 0..10 {
+        table.append("a", at, &[rows(at as i64..at as i64 + 1)]).expect("rows");
+    }
+    let wider = Table::open(&lake, "numbers", &schema(&["n", "m"])).expect("a wider table");
+    for at in 10..20 {
+        let columns: Vec<ArrayRef> = vec![Arc::new(Int64Array::from(vec![at as i64])), Arc::new(Int64Array::from(vec![-(at as i64)]))];
+        let both = RecordBatch::try_new(Arc::new(schema(&["n", "m"])), columns).expect("rows");
+        wider.append("a", at, &[both]).expect("wider rows");
+    }
+    assert_eq!(wider.compact().expect("compacted"), 20);
+    assert_eq!(all(&wider), (0..20).collect::<Vec<_>>());
+    let of_m = wider.rows().expect("rows").iter().map(|batch| batch.column(1).null_count()).sum::<usize>();
+    assert_eq!(of_m, 10);
+}
+
+#[test]
+fn events_that_wait_from_before_a_column_was_added_are_rows_with_null_there() {
+    let text = |columns: &str| {
+        format!(
+            "sources:\n  s:\n    schema: {{ id: int64, at: timestamp, card: int64{columns} }}\n    event_time: at\n    event_id: id\n\
+             entities:\n  card: {{ keys: [card] }}\nviews:\n  v: {{ entity: card, source: s, features: {{ n: {{ count: '*', windows: [1h] }} }} }}\n"
+        )
+    };
+    let newer = Definitions::parse("test.yaml", &text(", amount: float64")).expect("definitions");
+    let fields: Vec<Field> = ["id", "card", "_offset"].iter().map(|name| Field::new(*name, DataType::Int64, true)).collect();
+    let schema = Arc::new(Schema::new_with_metadata(fields, [("_partition", "p")]));
+    let numbers = |first: i64| Arc::new(Int64Array::from_iter_values(first..first + 4)) as ArrayRef;
+    let batch = RecordBatch::try_new(schema.clone(), vec![numbers(0), numbers(10), numbers(20)]).expect("a batch");
+    let mut stream = StreamWriter::try_new(Vec::new(), &schema).expect("a stream");
+    stream.write(&batch).expect("rows");
+    let kept = Kept { version: 7, first: 100, refused: vec![101, 103], bytes: stream.into_inner().expect("bytes") };
+    let wanted = crate::events::schema_of(&newer.sources[0]);
+    let found = crate::events::rows_of(&kept, &wanted).expect("rows").remove(0);
+    let column = |name: &str| found.column_by_name(name).expect("a column").clone();
+    let ints = |name: &str| column(name).as_primitive::<Int64Type>().values().to_vec();
+    assert_eq!((ints("id"), ints("card"), ints("_offset")), (vec![0, 2], vec![10, 12], vec![20, 22]));
+    assert_eq!((ints("_version"), ints("_sequence")), (vec![7, 7], vec![100, 102]));
+    assert_eq!(column("_partition").as_string::<i32>().value(1), "p");
+    assert_eq!((column("amount").null_count(), column("at").null_count()), (2, 2));
 }

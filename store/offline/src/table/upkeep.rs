@@ -1,11 +1,14 @@
 //! Upkeep of a table: many small files become one, and files that nobody can ask for any more are deleted.
 
 use std::collections::HashSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 use arrow::array::{Array, AsArray, RecordBatch};
+use arrow::datatypes::Schema;
 use bytes::Bytes;
 use delta_kernel::committer::FileSystemCommitter;
+use delta_kernel::engine::arrow_conversion::TryIntoArrow;
 use delta_kernel::engine::arrow_data::ArrowEngineData;
 use delta_kernel::engine_data::FilteredEngineData;
 use delta_kernel::history_manager::error::LogHistoryError;
@@ -20,6 +23,7 @@ use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 
 use super::{Table, WRITER, path_of};
 use crate::error::OfflineError;
+use crate::events::filled;
 
 /// A file of fewer rows is small.
 const SMALL_ROWS: u64 = 1 << 18;
@@ -36,9 +40,13 @@ impl Table {
         if small.len() < SMALL_FILES {
             return Ok(0);
         }
+        let schema: Schema = snapshot.schema().as_ref().try_into_arrow()?;
+        let schema = Arc::new(schema);
         let mut batches = Vec::new();
         for file in &small {
-            batches.extend(self.read_file(&file.path, None)?);
+            for batch in self.read_file(&file.path, None)? {
+                batches.push(filled(&batch, &schema)?);
+            }
         }
         let failed = |error| self.failed(error);
         let engine = self.lake.engine();
