@@ -158,6 +158,20 @@ pub(crate) fn assert_same(disturbed: &State, quiet: &State, seed: u64) {
     assert!(disturbed.answers == quiet.answers, "answers differ, seed {seed}");
 }
 
+/// Kills what takes about so many milliseconds, at random moments, until one of it was quicker; how many were killed.
+pub(crate) fn kill_until_it_ends(chance: &mut Chance, whole: u64, start: impl Fn() -> Child) -> usize {
+    for kills in 0.. {
+        let mut child = start();
+        std::thread::sleep(Duration::from_millis(chance.below(whole + whole / 4)));
+        if child.try_wait().expect("a child").is_some() {
+            return kills;
+        }
+        child.kill().expect("a kill");
+        child.wait().expect("an end");
+    }
+    unreachable!("one of them ends")
+}
+
 #[test]
 fn a_killed_ingest_ends_as_if_nothing_had_happened() {
     let home = tempfile::tempdir().expect("a directory");
@@ -178,16 +192,7 @@ fn a_killed_ingest_ends_as_if_nothing_had_happened() {
     while kills < KILLS {
         round += 1;
         let store = home.path().join(format!("disturbed-{round}"));
-        loop {
-            let mut child = replay(home.path(), &store);
-            std::thread::sleep(Duration::from_millis(chance.below(whole + whole / 4)));
-            if child.try_wait().expect("a child").is_some() {
-                break;
-            }
-            child.kill().expect("a kill");
-            child.wait().expect("an end");
-            kills += 1;
-        }
+        kills += kill_until_it_ends(&mut chance, whole, || replay(home.path(), &store));
         let end = replay(home.path(), &store).wait_with_output().expect("an end");
         assert!(end.status.success(), "seed {seed}: {}", String::from_utf8_lossy(&end.stderr));
         assert_same(&state(&store), &expected, seed);

@@ -9,6 +9,7 @@ use parquet::arrow::ArrowWriter;
 
 use crate::clients::python;
 use crate::crash::{Chance, DEFINITIONS, write_payments};
+use crate::harness::kafka::Kafka;
 use crate::harness::real::{data, floodmark, fraud_definitions, printed, text};
 use crate::push::{Running, start_defined};
 
@@ -83,6 +84,22 @@ fn events_that_come_in_bulk_are_acknowledged_with_what_became_of_them() {
     let definitions = home.path().join("definitions.yaml");
     std::fs::write(&definitions, DEFINITIONS).expect("definitions");
     talk(&python, "put.py", start_defined(&definitions, &home.path().join("store"), &[]), &[]);
+}
+
+#[test]
+fn events_in_bulk_of_a_source_with_a_topic_go_there_as_the_source_types_them() {
+    let Some(kafka) = Kafka::shared() else { return };
+    let Some(python) = python("offline", "tests/offline/requirements.txt") else { return };
+    kafka.make_topic("bulk", 2);
+    let home = tempfile::tempdir().expect("a directory");
+    let definitions = home.path().join("definitions.yaml");
+    std::fs::write(&definitions, DEFINITIONS).expect("definitions");
+    let (store, input) = (home.path().join("store"), format!("payments=kafka://{}/bulk", kafka.bootstrap));
+    talk(&python, "put_topic.py", start_defined(&definitions, &store, &[&input]), &[]);
+    let records = kafka.committed("bulk");
+    assert_eq!(records.iter().filter(|(_, value)| value.contains("\"amount\":0.5,") || value.ends_with("\"amount\":0.5}")).count(), 999);
+    let replayed = |command: &str| printed(&[command, "--json", "--store", &text(&store)]).lines().count();
+    assert_eq!((records.len(), replayed("rejects")), (1_000, 1));
 }
 
 #[test]

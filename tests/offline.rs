@@ -2,12 +2,11 @@
 
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::time::Duration;
 
 use serde_json::Value;
 
 use crate::clients::python;
-use crate::crash::{Chance, DEFINITIONS, state, write_payments};
+use crate::crash::{Chance, DEFINITIONS, kill_until_it_ends, state, write_payments};
 use crate::flight::write_spine;
 use crate::harness::real::{batches, floodmark, ints, text};
 
@@ -32,16 +31,7 @@ fn after_kills_of_ingest_and_flush_each_accepted_event_is_one_row() {
     let mut kills = 0;
     while kills < most {
         let name = format!("killed-{}", names.len());
-        loop {
-            let mut child = replay(home, &name);
-            std::thread::sleep(Duration::from_millis(chance.below(whole + whole / 4)));
-            if child.try_wait().expect("a child").is_some() {
-                break;
-            }
-            child.kill().expect("a kill");
-            child.wait().expect("an end");
-            kills += 1;
-        }
+        kills += kill_until_it_ends(&mut chance, whole, || replay(home, &name));
         let end = replay(home, &name).wait_with_output().expect("an end");
         assert!(end.status.success(), "seed {seed}: {}", String::from_utf8_lossy(&end.stderr));
         names.push(name);

@@ -13,6 +13,7 @@ use crate::columns::Layout;
 use crate::columns::typed::{Typed, widens};
 use crate::payload::payload_of;
 use crate::router::Router;
+use crate::source::SourceBatch;
 
 /// An acknowledgement to come.
 pub type Acknowledged = Pin<Box<dyn Future<Output = Result<v1::PushAck, Status>> + Send>>;
@@ -45,21 +46,25 @@ impl Bulk {
         let mut pieces: Vec<Acknowledged> = Vec::new();
         for from in (0..batch.num_rows()).step_by(MAX_ROWS) {
             let piece = batch.slice(from, MAX_ROWS.min(batch.num_rows() - from));
+            let batch = self.typed.batch_of(&piece, 0).map_err(|error| Status::invalid_argument(error.to_string()))?;
             let underway = match self.push.topics.get(&self.source) {
                 Some(topic) => {
-                    let records: Vec<String> = (0..piece.num_rows()).map(|row| payload_of(&piece, row)).collect();
+                    let records = records_of(batch);
                     let (topic, key, events) = (topic.clone(), self.partition.clone(), records.len() as u64);
                     Underway::Topic(tokio::spawn(async move { topic.append(&key, &records).await }), events)
                 }
-                None => {
-                    let batch = self.typed.batch_of(&piece, 0).map_err(|error| Status::invalid_argument(error.to_string()))?;
-                    hand_over(&self.push.writer, self.source, &self.partition, batch).await?
-                }
+                None => hand_over(&self.push.writer, self.source, &self.partition, batch).await?,
             };
             pieces.push(Box::pin(acknowledge(Ok((id, underway)))));
         }
         Ok(pieces)
     }
+}
+
+/// Events as records of a topic, and what is none as it came: whoever reads the topic judges it.
+fn records_of(batch: SourceBatch) -> Vec<String> {
+    let events = (0..batch.columns.num_rows()).map(|row| payload_of(&batch.columns, row));
+    events.chain(batch.rejects.into_iter().map(|reject| reject.payload)).collect()
 }
 
 /// For each column of the source, its place among those that come.

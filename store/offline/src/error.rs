@@ -84,9 +84,9 @@ pub enum OfflineError {
         /// Which.
         position: u64,
     },
-    /// What waits for the offline store cannot be read.
-    #[error("events that wait for the offline store cannot be read: {0}")]
-    Waiting(#[from] arrow::error::ArrowError),
+    /// Rows are not what they should be: those that wait, or those of a file.
+    #[error("rows of the offline store cannot be used: {0}")]
+    Rows(#[from] arrow::error::ArrowError),
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),

@@ -9,7 +9,7 @@
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, AsArray, BooleanArray, Int64Array, RecordBatch, StringArray, new_null_array};
-use arrow::compute::filter_record_batch;
+use arrow::compute::{CastOptions, cast_with_options, filter_record_batch};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit, TimestampMicrosecondType};
 use arrow::ipc::reader::StreamReader;
 use floodmark_features::definition::Source;
@@ -84,13 +84,17 @@ pub(crate) fn rows_of(kept: &Kept, schema: &SchemaRef) -> Result<Vec<RecordBatch
     Ok(all)
 }
 
-/// The same rows with these columns: those that a file does not have are null.
+/// The same rows with these columns: those that a file does not have are null. Files that others have written may hold the same values in
+/// another form, such as text with other offsets; a value that the column cannot hold is an error.
 pub(crate) fn filled(batch: &RecordBatch, schema: &SchemaRef) -> Result<RecordBatch, OfflineError> {
-    let column = |field: &Arc<Field>| {
-        let found = batch.column_by_name(field.name()).filter(|found| found.data_type() == field.data_type());
-        found.cloned().unwrap_or_else(|| new_null_array(field.data_type(), batch.num_rows()))
+    let exactly = CastOptions { safe: false, ..CastOptions::default() };
+    let column = |field: &Arc<Field>| match batch.column_by_name(field.name()) {
+        Some(found) if found.data_type() == field.data_type() => Ok(found.clone()),
+        Some(found) => cast_with_options(found, field.data_type(), &exactly),
+        None => Ok(new_null_array(field.data_type(), batch.num_rows())),
     };
-    Ok(RecordBatch::try_new(schema.clone(), schema.fields().iter().map(column).collect())?)
+    let columns = schema.fields().iter().map(column).collect::<Result<_, _>>()?;
+    Ok(RecordBatch::try_new(schema.clone(), columns)?)
 }
 
 /// Instants say that they are of UTC.

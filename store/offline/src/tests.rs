@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use arrow::array::{Array, ArrayRef, AsArray, Int64Array, RecordBatch};
+use arrow::array::{Array, ArrayRef, AsArray, Int32Array, Int64Array, RecordBatch, StringViewArray};
 use arrow::datatypes::{DataType, Field, Int64Type, Schema};
 use arrow::ipc::writer::StreamWriter;
 use floodmark_features::definition::Definitions;
@@ -155,4 +155,15 @@ fn events_that_wait_from_before_a_column_was_added_are_rows_with_null_there() {
     assert_eq!((ints("_version"), ints("_sequence")), (vec![7, 7], vec![100, 102]));
     assert_eq!(column("_partition").as_string::<i32>().value(1), "p");
     assert_eq!((column("amount").null_count(), column("at").null_count()), (2, 2));
+}
+
+#[test]
+fn what_others_have_written_in_another_form_is_the_same_and_what_does_not_fit_is_an_error() {
+    let wanted = Arc::new(Schema::new(vec![Field::new("n", DataType::Int64, true), Field::new("t", DataType::Utf8, true)]));
+    let of = |n: ArrayRef| {
+        RecordBatch::try_from_iter([("t", Arc::new(StringViewArray::from(vec!["a"])) as ArrayRef), ("n", n)]).expect("a batch")
+    };
+    let filled = crate::events::filled(&of(Arc::new(Int32Array::from(vec![7]))), &wanted).expect("the same");
+    assert_eq!((filled.column(0).as_primitive::<Int64Type>().value(0), filled.column(1).as_string::<i32>().value(0)), (7, "a"));
+    assert!(crate::events::filled(&of(Arc::new(StringViewArray::from(vec!["x"]))), &wanted).is_err());
 }
