@@ -10,7 +10,7 @@
 //! So a broker that is alone fails only in rounds in which transactions may last as long as they do in life, which is longer than it is away.
 
 mod faults;
-mod proxy;
+pub(crate) mod proxy;
 mod recount;
 pub(crate) mod verifier;
 

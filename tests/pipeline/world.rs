@@ -182,10 +182,16 @@ impl World {
 
     /// Ends all workers in order.
     pub(crate) fn stop_all(&mut self) {
-        for worker in &self.workers {
-            worker.signal("TERM");
-        }
-        for mut worker in self.workers.drain(..) {
+        self.stop_role("route");
+        self.stop_role("apply");
+    }
+
+    /// Ends all workers of a role in order.
+    pub(crate) fn stop_role(&mut self, role: &str) {
+        let (mut of_role, others) = self.workers.drain(..).partition::<Vec<_>, _>(|worker| worker.role == role);
+        self.workers = others;
+        of_role.iter().for_each(|worker| worker.signal("TERM"));
+        for worker in &mut of_role {
             assert!(worker.child.wait().expect("an end").success(), "{} {} ends in order", worker.role, worker.name);
         }
     }

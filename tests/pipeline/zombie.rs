@@ -1,12 +1,13 @@
-//! Zombies: a worker that stands still with records in hand, is taken for dead, and goes on where it was when another has done its work.
+//! Zombies: a worker whose transaction is on the wire while it is taken for dead, and arrives when another has done its work.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use floodmark_features::definition::Definitions;
 
 use super::world::{Worker, World};
 use crate::chaos::payments;
+use crate::chaos::proxy::Proxy;
 use crate::chaos::verifier::verify;
 use crate::crash::{Chance, DEFINITIONS};
 use crate::harness::kafka::{Kafka, Record, until};
@@ -14,45 +15,49 @@ use crate::harness::redis::Redis;
 
 /// How often a worker becomes a zombie.
 const DEATHS: usize = 2;
-/// A worker is soon taken for dead, but what it has begun may last: nothing but fencing ends it.
-const CLIENTS: &str = "session.timeout.ms=2500\nheartbeat.interval.ms=300\ntransaction.timeout.ms=60000\n";
-/// What comes is in the hand of a worker for so long before it is committed.
-const INTERVAL: Duration = Duration::from_millis(1_500);
+/// A worker is taken for dead after its transaction has begun, and that may last: nothing but fencing ends it.
+const CLIENTS: &str = "session.timeout.ms=9000\nheartbeat.interval.ms=300\ntransaction.timeout.ms=60000\n";
+/// What comes is in the hand of who is to die for so long before it is committed: longer than a slow machine takes to cut it off.
+const SLOW: Duration = Duration::from_secs(6);
+/// The same of who takes its place.
+const QUICK: Duration = Duration::from_millis(200);
 
 #[test]
-fn who_goes_on_with_records_in_hand_after_others_have_done_them_commits_none() {
-    let (Some(kafka), Some(redis)) = (Kafka::shared(), Redis::start(None)) else { return };
+fn who_commits_what_others_have_done_while_it_was_taken_for_dead_is_refused() {
+    let proxy = Proxy::start();
+    let kafka = Kafka::own_with(&["--proxy", &proxy.port.to_string()]);
+    let (Some(kafka), Some(redis)) = (kafka, Redis::start(None)) else { return };
+    proxy.lead_to(&kafka.proxied);
     let mut world = World::new(&kafka, &redis, "zombie", DEFINITIONS, "payments");
-    let properties = world.home().join("clients.properties");
-    std::fs::write(&properties, CLIENTS).expect("a file");
-    world.more = ["--kafka-config", properties.to_str().expect("text"), "--commit-interval", &INTERVAL.as_millis().to_string()]
-        .map(str::to_owned)
-        .to_vec();
+    std::fs::write(world.home().join("clients.properties"), CLIENTS).expect("a file");
     kafka.make_topic("zombie-in", 1);
+    with_interval(&mut world, QUICK);
     world.apply("a");
-    ["a", "b"].into_iter().for_each(|name| world.route(name, &["zombie-in"]));
     let lines = payments(&mut Chance(47), 1);
     let committed = || kafka.positions("zombie.route.payments", "zombie-in") == kafka.ends("zombie-in", "read_uncommitted");
-    let refused = |worker: &Worker| {
-        count(worker, "floodmark_pipeline_transactions_total{", "aborted")
-            + count(worker, "floodmark_pipeline_producers_replaced_total{", "")
-    };
-    for part in lines.chunks(lines.len() / DEATHS + 1) {
-        until("an owner", || world.workers.iter().any(has_the_partition));
+    for (death, part) in lines.chunks(lines.len() / DEATHS + 1).enumerate() {
+        with_interval(&mut world, SLOW);
+        world.bootstrap = format!("127.0.0.1:{}", proxy.port);
+        world.route(&format!("slow-{death}"), &["zombie-in"]);
+        let zombie = world.workers.len() - 1;
+        until("an owner", || has_the_partition(&world.workers[zombie]));
+        let produced = Instant::now();
         kafka.produce(
             "zombie-in",
             part.iter().map(|(partition, line)| Record { partition: *partition, payload: Some(line.as_bytes()), timestamp: None }),
         );
-        std::thread::sleep(INTERVAL / 2);
-        let zombie = world.workers.iter().find(|worker| has_the_partition(worker)).expect("an owner");
-        let before = refused(zombie);
+        std::thread::sleep(SLOW / 6);
+        proxy.stand_still();
         assert!(!committed(), "it has them in hand");
-        zombie.signal("STOP");
-        until("the other has done them", committed);
-        zombie.signal("CONT");
-        // It commits what it has, as its interval is over, or hears first that it is dead.
-        std::thread::sleep(INTERVAL);
-        eprintln!("{} came back, and was refused {} times", zombie.name, refused(zombie) - before);
+        with_interval(&mut world, QUICK);
+        world.bootstrap.clone_from(&kafka.bootstrap);
+        world.route(&format!("quick-{death}"), &["zombie-in"]);
+        until("another has done them", committed);
+        // By then the first step of its transaction waits on the wire.
+        std::thread::sleep((SLOW + QUICK).saturating_sub(produced.elapsed()));
+        proxy.go_on();
+        until("it is refused", || refused(&world.workers[zombie]) > 0);
+        world.stop_role("route");
     }
     let definitions = Arc::new(Definitions::parse("definitions.yaml", DEFINITIONS).expect("definitions"));
     let mut last = Vec::new();
@@ -65,8 +70,18 @@ fn who_goes_on_with_records_in_hand_after_others_have_done_them_commits_none() {
     world.stop_all();
 }
 
+/// What workers that are started from now on gather before they commit.
+fn with_interval(world: &mut World, interval: Duration) {
+    let properties = world.home().join("clients.properties").to_str().expect("text").to_owned();
+    world.more = ["--kafka-config", &properties, "--commit-interval", &interval.as_millis().to_string()].map(str::to_owned).to_vec();
+}
+
 fn has_the_partition(worker: &Worker) -> bool {
-    worker.role == "route" && count(worker, "floodmark_pipeline_partitions{", "") == 1
+    count(worker, "floodmark_pipeline_partitions{", "") == 1
+}
+
+fn refused(worker: &Worker) -> u64 {
+    count(worker, "floodmark_pipeline_transactions_total{", "aborted") + count(worker, "floodmark_pipeline_producers_replaced_total{", "")
 }
 
 fn count(worker: &Worker, name: &str, label: &str) -> u64 {
