@@ -11,10 +11,10 @@ use floodmark_features::lookup::{Answer, Ask, Lookup, Mode};
 use floodmark_features::time::{Span, Time};
 use floodmark_features::value::ValueRef;
 use floodmark_features::watermark::SourceProgress;
-use floodmark_ingest::columns::arrow_schema;
-use floodmark_ingest::offsets::Offsets;
-use floodmark_ingest::router::Router;
-use floodmark_ingest::source::SourceBatch;
+use floodmark_intake::batch::SourceBatch;
+use floodmark_intake::columns::arrow_schema;
+use floodmark_intake::offsets::Offsets;
+use floodmark_intake::router::Router;
 use floodmark_store::{Commit, Settings, Store};
 
 #[global_allocator]

@@ -21,8 +21,8 @@ use floodmark_features::lookup::{Lookup, Mode};
 use floodmark_features::time::Time;
 use floodmark_features::value::{Type, ValueRef};
 use floodmark_features::watermark::SourceProgress;
-use floodmark_serving::training::{TrainingRequest, TrainingSpec, write_training_set};
 use floodmark_store::{Commit, Settings, Store};
+use floodmark_training::{TrainingRequest, TrainingSpec, write_training_set};
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 
 fn main() -> Result<(), Box<dyn Error>> {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use floodmark_features::definition::Definitions;
-use floodmark_ingest::history::take_history;
+use floodmark_intake::history::take_history;
 use floodmark_offline::{Flusher, OfflineError, OfflineStore};
 use floodmark_store::{Settings, Store};
 

@@ -7,14 +7,16 @@ use std::process::Command;
 use serde_json::Value;
 
 /// Which of our own packages each may name (DESIGN, rooms). The command wires them all.
-const ROOMS: [(&str, &[&str]); 7] = [
+const ROOMS: [(&str, &[&str]); 9] = [
     ("floodmark-proto", &[]),
     ("floodmark-features", &[]),
     ("floodmark-models", &[]),
     ("floodmark-store", &["floodmark-features"]),
     ("floodmark-offline", &["floodmark-features", "floodmark-store"]),
-    ("floodmark-ingest", &["floodmark-features", "floodmark-store", "floodmark-proto"]),
-    ("floodmark-serving", &["floodmark-features", "floodmark-store", "floodmark-models", "floodmark-proto"]),
+    ("floodmark-training", &["floodmark-features", "floodmark-store"]),
+    ("floodmark-intake", &["floodmark-features", "floodmark-store", "floodmark-proto"]),
+    ("floodmark-ingest", &["floodmark-features", "floodmark-store", "floodmark-proto", "floodmark-intake"]),
+    ("floodmark-serving", &["floodmark-features", "floodmark-store", "floodmark-models", "floodmark-proto", "floodmark-training"]),
 ];
 
 /// All that the core may use: nothing that waits, reads a clock or knows an outside system.

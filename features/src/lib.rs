@@ -15,7 +15,7 @@ pub mod lookup;
 pub mod row;
 pub mod schema;
 pub mod section;
-mod suggest;
+pub mod suggest;
 pub mod sweep;
 pub mod time;
 pub mod timeline;

@@ -6,18 +6,10 @@
 //! them), [`push`] (producers over gRPC).
 
 pub mod clock;
-pub mod columns;
-mod field;
-pub mod history;
 pub mod kafka;
-mod keeping;
-pub mod offsets;
-pub mod payload;
 pub mod push;
 pub mod record;
-pub mod reject;
 pub mod replay;
-pub mod router;
 pub mod scoring;
 pub mod source;
 mod stages;

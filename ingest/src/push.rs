@@ -13,6 +13,10 @@ use std::time::Duration;
 use floodmark_features::definition::Definitions;
 use floodmark_features::time::Time;
 use floodmark_features::value::{Type, ValueRef};
+use floodmark_intake::batch::SourceBatch;
+use floodmark_intake::columns::RowBuilder;
+use floodmark_intake::payload::payload_of_values;
+use floodmark_intake::router::Router;
 use floodmark_proto::v1;
 use floodmark_proto::v1::push_service_server::{PushService, PushServiceServer};
 use floodmark_store::BatchReport;
@@ -25,11 +29,7 @@ use tonic::{Request, Response, Status, Streaming};
 
 pub use bulk::{Acknowledged, Bulk};
 
-use crate::columns::RowBuilder;
 use crate::kafka::append::Appender;
-use crate::payload::payload_of_values;
-use crate::router::Router;
-use crate::source::SourceBatch;
 use crate::writer::{Handle, Submitted};
 
 /// Batches of one stream that are not acknowledged yet.
@@ -249,8 +249,8 @@ impl Producer {
                     .map(|(place, column)| place.and_then(|at| event.values.get(at)).map_or(ValueRef::Null, |v| value_ref(v, column.kind))),
             );
             if event.values.len() > self.width {
-                let reason = crate::reject::RejectReason::FieldCount { expected: self.width, found: event.values.len() };
-                builder.reject(crate::reject::Reject::new(offset as u64, reason, String::new()));
+                let reason = floodmark_intake::reject::RejectReason::FieldCount { expected: self.width, found: event.values.len() };
+                builder.reject(floodmark_intake::reject::Reject::new(offset as u64, reason, String::new()));
             } else {
                 builder.push(offset as u64, &row);
             }

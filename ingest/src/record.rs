@@ -12,11 +12,11 @@ mod wire;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use floodmark_intake::columns::RowBuilder;
+use floodmark_intake::payload::{lossy, text_or_hex};
+use floodmark_intake::reject::{Reject, RejectReason};
 use prost_reflect::{FileDescriptor, MessageDescriptor};
 
-use crate::columns::RowBuilder;
-use crate::payload::{lossy, text_or_hex};
-use crate::reject::{Reject, RejectReason};
 use crate::source::MAX_RECORD_BYTES;
 
 use registry::{Client, Found, Schemas};

@@ -9,11 +9,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use floodmark_features::engine::ViewCounts;
+use floodmark_intake::batch::SourceBatch;
+use floodmark_intake::router::Router;
 use floodmark_store::{Store, StoreError, Tally};
 
-use crate::router::Router;
 use crate::scoring::{Scored, Scoring};
-use crate::source::{self, SourceBatch, SourceError};
+use crate::source::{self, SourceError};
 use crate::stages::{Routed, Stages};
 
 /// A file to read.

@@ -13,39 +13,17 @@ mod parquet;
 use std::fs::File;
 use std::path::Path;
 
-use ::arrow::array::RecordBatch;
 use floodmark_features::definition;
-use floodmark_features::time::Time;
 
 pub use error::SourceError;
 pub use fingerprint::{fingerprint, same_file};
 
-use crate::offsets::Offsets;
-use crate::reject::Reject;
+use floodmark_intake::batch::SourceBatch;
 
-/// Rows of a full batch: large enough for columns to pay, small enough for a commit.
-pub const BATCH_ROWS: usize = 32_768;
-/// A batch of a text file ends early at this many bytes, so that long records do not fill the memory.
-pub const BATCH_BYTES: usize = 64 * 1024 * 1024;
 /// A longer record of a text file is rejected.
 pub const MAX_RECORD_BYTES: usize = 16 * 1024 * 1024;
 /// The extensions that [`open`] knows.
 pub const EXTENSIONS: [&str; 5] = ["parquet", "csv", "jsonl", "ndjson", "json"];
-
-/// Events of one source in arrival order, typed by its schema, with what could not be read beside them.
-#[derive(Clone, Debug)]
-pub struct SourceBatch {
-    /// Exactly the definition's columns, in order ([`crate::columns::arrow_schema`]); all nullable.
-    pub columns: RecordBatch,
-    /// Where each row stood.
-    pub offsets: Offsets,
-    /// When each row was appended to the log that it comes from; empty where a source does not know.
-    pub appended: Vec<Time>,
-    /// What was not taken, in order of offset.
-    pub rejects: Vec<Reject>,
-    /// The position after this batch: where a resumed read goes on.
-    pub end: u64,
-}
 
 /// Behind it: Parquet, CSV and JSON lines.
 pub trait Source {
@@ -84,4 +62,4 @@ pub fn open(path: &Path, source: &definition::Source, from: u64, required: &[usi
 }
 
 #[cfg(test)]
-pub(crate) mod tests;
+mod tests;

@@ -9,12 +9,12 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use floodmark_intake::batch::SourceBatch;
+use floodmark_intake::router::Router;
 use floodmark_store::{BatchReport, Store, StoreError};
 use tokio::sync::watch;
 
-use crate::router::Router;
 use crate::scoring::{Scored, Scoring};
-use crate::source::SourceBatch;
 use crate::stages::{Routed, Stages};
 
 /// Batches of producers that wait to be routed.
@@ -275,7 +275,7 @@ impl Sources<'_> {
 /// Records of a producer are numbered on from what came before.
 fn place(batch: &mut SourceBatch, from: u64) {
     let shifted = batch.offsets.iter().map(|offset| from + offset).collect();
-    batch.offsets = crate::offsets::Offsets::List(shifted);
+    batch.offsets = floodmark_intake::offsets::Offsets::List(shifted);
     batch.rejects.iter_mut().for_each(|reject| reject.offset += from);
     batch.end += from;
 }

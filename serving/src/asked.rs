@@ -4,6 +4,7 @@
 use floodmark_features::key::EventId;
 use floodmark_features::lookup::{Mode, OwnEvent};
 use floodmark_features::schema::{Column, Schema};
+use floodmark_features::suggest::Hint;
 use floodmark_features::time::Time;
 use floodmark_features::value::{Type, Value, ValueRef};
 use floodmark_proto::v1;
@@ -11,7 +12,7 @@ use floodmark_proto::v1::get_features_request::What;
 
 use crate::places::{Places, check_keys, places};
 use crate::plan::{Plan, Planned, Plans};
-use crate::refusal::{Hint, Refusal, shown};
+use crate::refusal::{Refusal, shown};
 use crate::wire::{Misfit, read_value};
 
 /// The plan that a request asks for.

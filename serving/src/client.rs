@@ -10,6 +10,7 @@ mod predictions;
 use std::time::Duration;
 
 use floodmark_features::lookup::Answer;
+use floodmark_features::suggest::Hint;
 use floodmark_features::time::Time;
 use floodmark_features::value::{Type, Value};
 use floodmark_proto::v1;
@@ -21,7 +22,7 @@ use tonic::{Code, Request};
 use tonic_types::StatusExt;
 
 pub use self::predictions::Remote;
-use crate::refusal::{Hint, code_name, listed};
+use crate::refusal::{code_name, listed};
 use crate::wire::{from_value, to_answer, to_type};
 
 /// A server has so long to take a connection.

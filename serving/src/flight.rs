@@ -31,7 +31,8 @@ use arrow_flight::{
     Action, ActionType, Criteria, Empty, FlightData, FlightDescriptor, FlightInfo, HandshakeRequest, HandshakeResponse, PollInfo,
     PutResult, SchemaAsIpc, SchemaResult, Ticket,
 };
-use floodmark_store::Store;
+use floodmark_store::{ReadError, Store};
+use floodmark_training::{TrainingError, TrainingStream, schema_of};
 use parking_lot::Mutex;
 use tokio::sync::{Semaphore, mpsc};
 use tokio_stream::wrappers::ReceiverStream;
@@ -41,7 +42,6 @@ use tonic::{Request, Response, Status, Streaming};
 use self::get::Tables;
 use self::put::Producers;
 use crate::server::Calls;
-use crate::training::{TrainingStream, schema_of};
 
 /// Rows that are worked on together.
 const BLOCK_ROWS: usize = 1 << 19;
@@ -55,6 +55,17 @@ static EXCHANGES: Semaphore = Semaphore::const_new(4);
 const MAX_MESSAGE: usize = 64 << 20;
 
 type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
+
+/// An error as a call tells it.
+fn refused(error: &TrainingError) -> Status {
+    match error {
+        TrainingError::Store(ReadError::BeforeRetention { .. } | ReadError::VersionInFuture { .. }) => {
+            Status::out_of_range(error.to_string())
+        }
+        TrainingError::Store(_) | TrainingError::Write { .. } | TrainingError::Read { .. } => Status::internal(error.to_string()),
+        _ => Status::invalid_argument(error.to_string()),
+    }
+}
 
 /// Training sets of a store.
 #[derive(Clone, Debug)]
@@ -125,7 +136,7 @@ impl Flight {
             }
             let worker = set.clone();
             let built = tokio::task::spawn_blocking(move || worker.add(&block)).await;
-            let built = built.map_err(|panic| Status::internal(panic.to_string()))?.map_err(|error| error.status())?;
+            let built = built.map_err(|panic| Status::internal(panic.to_string()))?.map_err(|error| refused(&error))?;
             for batch in built {
                 match out.send_timeout(batch, PATIENCE).await {
                     Ok(()) => {}
@@ -189,7 +200,7 @@ impl FlightService for Flight {
         }
         let columns = decoder.schema().cloned().ok_or_else(nothing)?;
         let spine = FlightRecordBatchStream::new(decoder);
-        let set = TrainingStream::new(self.store.clone(), spec, &columns).map_err(|error| error.status())?;
+        let set = TrainingStream::new(self.store.clone(), spec, &columns).map_err(|error| refused(&error))?;
         let set = Arc::new(set);
         let (out, answers) = mpsc::channel(QUEUE);
         let told = set.schema().clone();

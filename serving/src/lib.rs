@@ -20,6 +20,5 @@ pub mod server;
 pub mod service;
 #[cfg(test)]
 mod testing;
-pub mod training;
 pub mod verify;
 mod wire;

@@ -1,8 +1,9 @@
 //! The names that a request gives, matched once with the columns that are wanted, so that its rows are read by position.
 
 use floodmark_features::schema::Schema;
+use floodmark_features::suggest::Hint;
 
-use crate::refusal::{Hint, Refusal, listed, shown};
+use crate::refusal::{Refusal, listed, shown};
 
 /// For each wanted column, the position among the given names, if it was given. Every given name is wanted, and once.
 pub(crate) type Places = Vec<Option<usize>>;

@@ -6,9 +6,10 @@ use std::sync::Arc;
 
 use floodmark_features::definition::{Definitions, FeatureRef};
 use floodmark_features::lookup::Lookup;
+use floodmark_features::suggest::Hint;
 use parking_lot::RwLock;
 
-use crate::refusal::{Hint, Refusal, shown};
+use crate::refusal::{Refusal, shown};
 
 /// Lists of names that are remembered; at one more, all are forgotten.
 const LISTS_KEPT: usize = 256;

@@ -3,8 +3,8 @@
 //! Names of features, keys and columns may be in a message; values never are.
 
 use std::collections::HashMap;
-use std::fmt;
 
+use floodmark_features::suggest::Hint;
 use floodmark_features::value::Type;
 use floodmark_models::matrix::InputError;
 use floodmark_models::model::ScoreError;
@@ -83,32 +83,6 @@ pub(crate) enum Refusal {
     Loading { model: String, version: u64 },
     #[error("models are not operated from outside; start the server with --admin to allow it. model={model}")]
     NotAdmin { model: String },
-}
-
-/// What was probably meant, as the middle of a message.
-#[derive(Debug)]
-pub(crate) struct Hint(Option<String>);
-
-impl Hint {
-    /// The candidate that is most like `name`, if one is like it at all.
-    pub(crate) fn nearest<'a>(name: &str, candidates: impl Iterator<Item = &'a str>) -> Hint {
-        let lower = shown(name).to_lowercase();
-        let allowed = 1 + lower.chars().count() / 4;
-        let near = candidates
-            .map(|c| (strsim::osa_distance(&lower, &c.to_lowercase()), c))
-            .filter(|(distance, c)| *distance <= allowed && *distance < c.chars().count())
-            .min_by_key(|(distance, _)| *distance);
-        Hint(near.map(|(_, c)| c.to_owned()))
-    }
-}
-
-impl fmt::Display for Hint {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.0 {
-            Some(near) => write!(f, ", did you mean {near}?"),
-            None => f.write_str("."),
-        }
-    }
 }
 
 /// A name from a request, cut to what a message can carry.
@@ -247,8 +221,8 @@ impl Refusal {
     fn facts(&self) -> HashMap<String, String> {
         let fact = |name: &str, value: String| HashMap::from([(name.to_owned(), value)]);
         match self {
-            Refusal::Unknown { hint: Hint(Some(near)), .. } | Refusal::UnknownName { hint: Hint(Some(near)), .. } => {
-                fact("did_you_mean", near.clone())
+            Refusal::Unknown { hint, .. } | Refusal::UnknownName { hint, .. } => {
+                hint.name().map(|near| fact("did_you_mean", near.to_owned())).unwrap_or_default()
             }
             Refusal::MissingKey { name, .. } => fact("key", name.clone()),
             Refusal::Input { error: InputError::Missing { column } | InputError::WrongType { column, .. }, .. } => {

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use floodmark_features::lookup::{Lookup, Mode};
+use floodmark_training::{TrainingRequest, TrainingSpec, write_training_set};
 use serde::Serialize;
 
 use super::get::service_named;
@@ -14,7 +15,6 @@ use crate::offline;
 use crate::output::{json_line, stdout};
 use crate::progress::Bar;
 use crate::stored::{open_existing, read_definitions};
-use floodmark_serving::training::{TrainingRequest, TrainingSpec, write_training_set};
 
 const EXAMPLE: &str = "EXAMPLES:
   floodmark training-set --store state --service fraud --spine labels.parquet --time tx_datetime \\

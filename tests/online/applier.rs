@@ -11,8 +11,8 @@ use floodmark_features::lookup::{Answer, Ask, Lookup, Mode};
 use floodmark_features::time::{Span, Time};
 use floodmark_features::value::ValueRef;
 use floodmark_features::watermark::SourceProgress;
-use floodmark_ingest::router::Router;
 use floodmark_ingest::source;
+use floodmark_intake::router::Router;
 use floodmark_store::redis::{Applier, LogRecord, Reader};
 
 use crate::chaos::verifier::for_each_ask;
@@ -59,11 +59,11 @@ fn read(
     from: u64,
     definition: &floodmark_features::definition::Source,
     required: &[usize],
-) -> source::SourceBatch {
+) -> floodmark_intake::batch::SourceBatch {
     let path = home.join("lines.jsonl");
     std::fs::write(&path, lines.join("\n") + "\n").expect("a file");
     let mut batch = source::open(&path, definition, 0, required).expect("a file").next_batch().expect("lines").expect("some");
-    batch.offsets = floodmark_ingest::offsets::Offsets::List(batch.offsets.iter().map(|offset| from + offset).collect());
+    batch.offsets = floodmark_intake::offsets::Offsets::List(batch.offsets.iter().map(|offset| from + offset).collect());
     batch.rejects.iter_mut().for_each(|reject| reject.offset += from);
     batch.end += from;
     batch

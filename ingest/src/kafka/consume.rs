@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use floodmark_features::definition;
 use floodmark_features::watermark::SourceProgress;
+use floodmark_intake::router::Router;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{BorrowedMessage, Message as _};
@@ -21,7 +22,6 @@ use super::intake::{Intake, RETRY};
 use super::status::{CUT_OFF, Status};
 use super::topic::{Beside, Lost, Topic};
 use crate::record::{Decoder, FormatError};
-use crate::router::Router;
 use crate::writer::{Feed, Gone};
 
 /// Once a record has come, others are waited for so long before they are handed over together: a commit is an fsync.

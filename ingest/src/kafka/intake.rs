@@ -6,15 +6,15 @@ use std::time::{Duration, Instant};
 
 use floodmark_features::definition;
 use floodmark_features::time::Time;
+use floodmark_intake::batch::SourceBatch;
+use floodmark_intake::columns::RowBuilder;
+use floodmark_intake::payload::lossy;
+use floodmark_intake::reject::{Reject, RejectReason};
 use rdkafka::message::{BorrowedMessage, Headers, Message};
 
 use super::status::Status;
 use super::topic::{Beside, Topic};
-use crate::columns::RowBuilder;
-use crate::payload::lossy;
 use crate::record::Decoder;
-use crate::reject::{Reject, RejectReason};
-use crate::source::SourceBatch;
 
 /// How long to wait before what did not answer is asked again.
 pub(super) const RETRY: Duration = Duration::from_millis(500);

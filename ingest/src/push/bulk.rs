@@ -5,15 +5,15 @@ use std::pin::Pin;
 use arrow::array::RecordBatch;
 use arrow::datatypes::Schema;
 use floodmark_features::definition::Source;
+use floodmark_intake::batch::SourceBatch;
+use floodmark_intake::columns::Layout;
+use floodmark_intake::columns::typed::{Typed, widens};
+use floodmark_intake::payload::payload_of;
+use floodmark_intake::router::Router;
 use floodmark_proto::v1;
 use tonic::Status;
 
 use super::{MAX_ROWS, Push, Underway, acknowledge, hand_over};
-use crate::columns::Layout;
-use crate::columns::typed::{Typed, widens};
-use crate::payload::payload_of;
-use crate::router::Router;
-use crate::source::SourceBatch;
 
 /// An acknowledgement to come.
 pub type Acknowledged = Pin<Box<dyn Future<Output = Result<v1::PushAck, Status>> + Send>>;

@@ -11,15 +11,15 @@ use std::borrow::Cow;
 use floodmark_features::schema::Column;
 use floodmark_features::time::Time;
 use floodmark_features::value::ValueRef;
+use floodmark_intake::columns::{RowBuilder, position_of};
+use floodmark_intake::field::Raw;
+use floodmark_intake::payload::{MAX_PAYLOAD_BYTES, text_or_hex, write_text, write_value};
+use floodmark_intake::reject::RejectReason;
 
 pub(crate) use self::schema::Schema;
 
 use self::bytes::{Bytes, Items, Malformed};
 use self::schema::{Id, Node};
-use crate::columns::{RowBuilder, position_of};
-use crate::field::Raw;
-use crate::payload::{MAX_PAYLOAD_BYTES, text_or_hex, write_text, write_value};
-use crate::reject::RejectReason;
 
 /// Takes the record in `body`, or rejects it with its reason. `whole` is the record with all that stood around it.
 pub(super) fn take(schema: &Schema, offset: u64, body: &[u8], whole: &[u8], rows: &mut RowBuilder) {

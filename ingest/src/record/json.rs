@@ -1,8 +1,8 @@
 //! A record that is the text of one JSON object.
 
-use crate::columns::RowBuilder;
-use crate::payload::lossy;
-use crate::reject::{Reject, RejectReason};
+use floodmark_intake::columns::RowBuilder;
+use floodmark_intake::payload::lossy;
+use floodmark_intake::reject::{Reject, RejectReason};
 
 /// Takes the record, or rejects it with its reason.
 pub(crate) fn take(offset: u64, bytes: &[u8], rows: &mut RowBuilder) {

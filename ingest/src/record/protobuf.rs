@@ -7,14 +7,14 @@ use std::path::Path;
 use floodmark_features::schema::Column;
 use floodmark_features::time::Time;
 use floodmark_features::value::Type;
+use floodmark_intake::columns::RowBuilder;
+use floodmark_intake::field::Raw;
+use floodmark_intake::payload::text_or_hex;
+use floodmark_intake::reject::{Reject, RejectReason};
 use prost_reflect::{DescriptorPool, DynamicMessage, FieldDescriptor, FileDescriptor, Kind, MessageDescriptor, ReflectMessage, Value};
 use protox::file::{ChainFileResolver, File, FileResolver, GoogleFileResolver};
 
 use super::FormatError;
-use crate::columns::RowBuilder;
-use crate::field::Raw;
-use crate::payload::text_or_hex;
-use crate::reject::{Reject, RejectReason};
 
 /// Takes the message in `body`, or rejects it with its reason. `whole` is the record with all that stood around it.
 pub(super) fn take(kind: &MessageDescriptor, offset: u64, body: &[u8], whole: &[u8], rows: &mut RowBuilder) {

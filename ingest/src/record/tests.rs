@@ -7,10 +7,10 @@ mod registry;
 use std::path::PathBuf;
 
 use floodmark_features::definition::Source;
+use floodmark_intake::batch::SourceBatch;
+use floodmark_intake::testing::{payments, show};
 
 use super::*;
-use crate::source::SourceBatch;
-use crate::source::tests::{payments, show};
 
 /// The records as a batch of that source; its third column is the key.
 fn batch(decoder: &mut Decoder, source: &Source, records: &[&[u8]]) -> SourceBatch {
@@ -100,6 +100,6 @@ fn bytes_are_shown_as_text_or_as_hexadecimal_digits() {
     assert_eq!(text_or_hex(&[0x00, 0xff, 0x0a]), "0x00ff0a");
     for long in ["né".repeat(20_000).as_bytes(), &[0xff; 50_000]] {
         let reject = Reject::new(0, RejectReason::NotFramed, text_or_hex(long));
-        assert!(reject.payload.ends_with('…') && reject.payload.len() <= crate::payload::MAX_PAYLOAD_BYTES);
+        assert!(reject.payload.ends_with('…') && reject.payload.len() <= floodmark_intake::payload::MAX_PAYLOAD_BYTES);
     }
 }

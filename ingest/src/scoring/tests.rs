@@ -11,6 +11,8 @@ use floodmark_features::time::Time;
 use floodmark_features::value::Value;
 use floodmark_store::{ScoreRecord, Settings};
 
+use floodmark_proto::v1::value::Kind;
+
 use super::*;
 use crate::replay::{Input, replay_scored};
 

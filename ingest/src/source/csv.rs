@@ -9,13 +9,14 @@ use std::path::{Path, PathBuf};
 use csv_core::ReadRecordResult;
 use floodmark_features::definition;
 use floodmark_features::value::ValueRef;
+use floodmark_intake::batch::{BATCH_BYTES, SourceBatch};
+use floodmark_intake::columns::RowBuilder;
+use floodmark_intake::field::typed_text;
+use floodmark_intake::payload::{MAX_PAYLOAD_BYTES, lossy, payload_of_values};
+use floodmark_intake::reject::{Reject, RejectReason};
 
 use super::error::positions;
-use super::{BATCH_BYTES, MAX_RECORD_BYTES, Source, SourceBatch, SourceError};
-use crate::columns::RowBuilder;
-use crate::field::typed_text;
-use crate::payload::{MAX_PAYLOAD_BYTES, lossy, payload_of_values};
-use crate::reject::{Reject, RejectReason};
+use super::{MAX_RECORD_BYTES, Source, SourceError};
 
 /// A record with more fields is rejected.
 const MAX_FIELDS: usize = 64 * 1024;

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use floodmark_features::value::Type;
 
-/// What stops a source as a whole; a single bad record is a [`crate::reject::Reject`] instead.
+/// What stops a source as a whole; a single bad record is a [`floodmark_intake::reject::Reject`] instead.
 #[derive(Debug, thiserror::Error)]
 pub enum SourceError {
     /// The path or its permissions are to be corrected.

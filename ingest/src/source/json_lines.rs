@@ -5,10 +5,11 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use floodmark_features::definition;
+use floodmark_intake::batch::{BATCH_BYTES, SourceBatch};
+use floodmark_intake::columns::RowBuilder;
 
 use super::lines::{Line, Lines};
-use super::{BATCH_BYTES, Source, SourceBatch, SourceError};
-use crate::columns::RowBuilder;
+use super::{Source, SourceError};
 use crate::record::{json, too_long};
 
 /// The events of a JSON-lines file.

@@ -4,13 +4,14 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use floodmark_features::definition;
+use floodmark_intake::batch::{BATCH_ROWS, SourceBatch};
+use floodmark_intake::columns::Layout;
+use floodmark_intake::columns::typed::{Typed, widens};
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder};
 
 use super::error::positions;
-use super::{BATCH_ROWS, Source, SourceBatch, SourceError};
-use crate::columns::Layout;
-use crate::columns::typed::{Typed, widens};
+use super::{Source, SourceError};
 
 /// The events of a Parquet file.
 pub(super) struct ParquetSource {

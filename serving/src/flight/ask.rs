@@ -7,8 +7,8 @@ use floodmark_features::lookup::{Lookup, Mode};
 use serde::Deserialize;
 use tonic::Status;
 
-use crate::refusal::Hint;
-use crate::training::TrainingSpec;
+use floodmark_features::suggest::Hint;
+use floodmark_training::TrainingSpec;
 
 /// The first part of a path, and the key of a command.
 pub(super) const TRAINING_SET: &str = "training_set";

@@ -12,7 +12,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tokio_stream::{Stream, StreamExt};
 use tonic::Status;
 
-use crate::refusal::Hint;
+use floodmark_features::suggest::Hint;
 
 /// The first part of a table's path.
 pub(super) const TABLE: &str = "table";

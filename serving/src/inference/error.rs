@@ -1,6 +1,6 @@
 //! What may be wrong with the tensors of a request. All but one are the caller's to put right.
 
-use crate::refusal::Hint;
+use floodmark_features::suggest::Hint;
 
 /// Why tensors cannot be used. `at` is the tensor's position in the request.
 #[derive(Debug, thiserror::Error)]

@@ -1,12 +1,13 @@
 //! Which of the two forms a request has: the model's own tensors, or keys and request fields to look features up by.
 
+use floodmark_features::suggest::Hint;
 use floodmark_models::model::Model;
 use floodmark_models::signature::Tensors;
 
 use super::error::TensorError;
 use super::tensor::Tensor;
 use crate::plan::Plan;
-use crate::refusal::{Hint, listed, shown};
+use crate::refusal::{listed, shown};
 
 /// What the tensors of a request are.
 #[derive(Debug, PartialEq, Eq)]

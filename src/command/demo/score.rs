@@ -17,8 +17,8 @@ use floodmark_models::registry::{LoadError, Registry, Selection};
 use floodmark_models::repository::{Policy, Repository};
 use floodmark_serving::client::{Client, ScoreQuestion};
 use floodmark_serving::score::Scores;
-use floodmark_serving::training::{TrainingRequest, TrainingSpec, write_training_set};
 use floodmark_store::Store;
+use floodmark_training::{TrainingRequest, TrainingSpec, write_training_set};
 use parquet::arrow::arrow_reader::ParquetRecordBatchReader;
 use serde::Serialize;
 

@@ -10,8 +10,8 @@ use arrow::datatypes::{DataType, Float64Type, Int64Type};
 use floodmark_features::lookup::{Lookup, Mode};
 use floodmark_features::time::Time;
 use floodmark_features::value::Value;
-use floodmark_serving::training::{TrainingRequest, TrainingSpec, write_training_set};
 use floodmark_store::Store;
+use floodmark_training::{TrainingRequest, TrainingSpec, write_training_set};
 use parquet::arrow::arrow_reader::ParquetRecordBatchReader;
 
 use super::SERVICE;

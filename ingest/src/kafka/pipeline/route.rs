@@ -14,6 +14,8 @@ use floodmark_features::engine::EnginePlan;
 use floodmark_features::feature_log::{Activity, BatchHead};
 use floodmark_features::time::Time;
 use floodmark_features::watermark::{SourceProgress, by_clock};
+use floodmark_intake::batch::SourceBatch;
+use floodmark_intake::router::Router;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::Message;
 use serde::{Deserialize, Serialize};
@@ -30,8 +32,6 @@ use crate::kafka::intake::Intake;
 use crate::kafka::outbox::Encoder;
 use crate::kafka::topic::{Beside, Lost, Topic};
 use crate::record::Decoder;
-use crate::router::Router;
-use crate::source::SourceBatch;
 
 /// How long to wait for a record before looking whether anything else is to be done.
 const POLL: Duration = Duration::from_millis(50);
@@ -439,8 +439,8 @@ impl Owned {
     /// A batch without records, where we stand.
     fn nothing(&self, source: &definition::Source) -> SourceBatch {
         SourceBatch {
-            columns: arrow::array::RecordBatch::new_empty(crate::columns::arrow_schema(&source.schema)),
-            offsets: crate::offsets::Offsets::default(),
+            columns: arrow::array::RecordBatch::new_empty(floodmark_intake::columns::arrow_schema(&source.schema)),
+            offsets: floodmark_intake::offsets::Offsets::default(),
             appended: Vec::new(),
             rejects: Vec::new(),
             end: self.intake.next,

@@ -3,9 +3,10 @@
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
+use floodmark_intake::reject::RejectReason;
+
 use super::{Client, Found, Missing};
 use crate::record::RegistryError;
-use crate::reject::RejectReason;
 
 /// When an id without a usable schema is asked for again. Until then its records are rejected without asking.
 const ASK_AGAIN_AFTER: Duration = Duration::from_secs(10);

@@ -1,9 +1,9 @@
 //! Avro, by the schema of a file.
 
 use floodmark_features::value::Type;
+use floodmark_intake::testing::source;
 
 use super::*;
-use crate::source::tests::source;
 
 /// A schema with each kind of type, in a namespace, and with one that holds itself.
 const PAYMENT: &str = r#"{"type":"record","name":"Payment","namespace":"shop","fields":[

@@ -1,12 +1,12 @@
 //! Protobuf, by the descriptor of a file.
 
 use floodmark_features::value::Type;
+use floodmark_intake::testing::source;
 use prost_reflect::prost::Message;
 use prost_reflect::{DynamicMessage, SerializeOptions};
 use serde::de::DeserializeSeed;
 
 use super::*;
-use crate::source::tests::source;
 
 pub(super) const PAYMENT: &str = r#"
 syntax = "proto3";

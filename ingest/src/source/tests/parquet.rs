@@ -6,9 +6,9 @@ use ::arrow::array::*;
 use ::arrow::datatypes::Int32Type;
 use ::parquet::arrow::ArrowWriter;
 use ::parquet::file::properties::WriterProperties;
+use floodmark_intake::offsets::Offsets;
 
 use super::*;
-use crate::offsets::Offsets;
 
 fn written(folder: &Path, columns: Vec<(&str, ArrayRef)>) -> PathBuf {
     let batch = RecordBatch::try_from_iter_with_nullable(columns.into_iter().map(|(name, c)| (name, c, true))).expect("a batch");
@@ -170,7 +170,10 @@ fn the_published_transactions_are_read_to_the_last() {
     let fraud: usize = whole.iter().map(|b| b.columns["fraud"].as_boolean().true_count()).sum();
     assert_eq!(fraud, 14_681);
     let last = whole.last().expect("a batch");
-    let first_and_last = [payload_of(&whole[0].columns, 0), payload_of(&last.columns, last.columns.num_rows() - 1)];
+    let first_and_last = [
+        floodmark_intake::payload::payload_of(&whole[0].columns, 0),
+        floodmark_intake::payload::payload_of(&last.columns, last.columns.num_rows() - 1),
+    ];
     assert_eq!(
         first_and_last,
         [

@@ -99,9 +99,9 @@ fn a_record_that_is_too_long_is_rejected_and_the_next_one_read() {
         let batches = all(&write(folder.path(), name, file), &payments(), 0);
         assert_eq!(batches.len(), 1, "{name}");
         let batch = &batches[0];
-        assert_eq!((batch.end, &batch.offsets), (2, &crate::offsets::Offsets::Range(1..2)), "{name}");
+        assert_eq!((batch.end, &batch.offsets), (2, &floodmark_intake::offsets::Offsets::Range(1..2)), "{name}");
         assert_eq!((batch.rejects[0].offset, batch.rejects[0].reason.code()), (0, "too_long"), "{name}");
-        assert!(batch.rejects[0].payload.len() <= crate::payload::MAX_PAYLOAD_BYTES, "{name}");
+        assert!(batch.rejects[0].payload.len() <= floodmark_intake::payload::MAX_PAYLOAD_BYTES, "{name}");
     }
 }
 

@@ -9,8 +9,8 @@ use floodmark_features::value::{Type, ValueRef};
 
 /// The values of one column.
 #[derive(Debug)]
-pub(super) struct Words {
-    pub(super) kind: Type,
+pub(crate) struct Words {
+    pub(crate) kind: Type,
     /// 0 where null; text points into the heap.
     words: Vec<u64>,
     heap: Vec<u8>,
@@ -22,32 +22,32 @@ pub(super) struct Words {
 const MOST_TEXT: usize = u32::MAX as usize;
 
 impl Words {
-    pub(super) fn new(kind: Type) -> Words {
+    pub(crate) fn new(kind: Type) -> Words {
         Words { kind, words: Vec::new(), heap: Vec::new(), nulls: Vec::new() }
     }
 
     #[inline]
-    pub(super) fn is_null(&self, row: usize) -> bool {
+    pub(crate) fn is_null(&self, row: usize) -> bool {
         !self.nulls.is_empty() && self.nulls[row]
     }
 
     #[inline]
-    pub(super) fn word(&self, row: usize) -> u64 {
+    pub(crate) fn word(&self, row: usize) -> u64 {
         self.words[row]
     }
 
     /// Brings words into the cache, many at a time.
-    pub(super) fn fetch(&self, rows: &[u32]) {
+    pub(crate) fn fetch(&self, rows: &[u32]) {
         std::hint::black_box(rows.iter().fold(0, |all, row| all ^ self.words[*row as usize]));
     }
 
     #[inline]
-    pub(super) fn value(&self, row: usize) -> ValueRef<'_> {
+    pub(crate) fn value(&self, row: usize) -> ValueRef<'_> {
         if self.is_null(row) { ValueRef::Null } else { value_of_word(self.kind, self.words[row], &self.heap) }
     }
 
     /// Appends a column of a batch; false if its text does not fit any more.
-    pub(super) fn append(&mut self, given: &ArrayRef) -> Result<bool, ArrowError> {
+    pub(crate) fn append(&mut self, given: &ArrayRef) -> Result<bool, ArrowError> {
         let array = widen(given, self.kind)?;
         let before = self.words.len();
         match self.kind {
@@ -76,7 +76,7 @@ impl Words {
     }
 
     /// Appends what follows; false if its text does not fit any more.
-    pub(super) fn extend(&mut self, next: Words) -> bool {
+    pub(crate) fn extend(&mut self, next: Words) -> bool {
         if self.words.is_empty() {
             *self = next;
             return true;
@@ -97,7 +97,7 @@ impl Words {
 }
 
 /// Whether a column of that type can be read as one of ours.
-pub(super) fn widens(found: &DataType, kind: Type) -> bool {
+pub(crate) fn widens(found: &DataType, kind: Type) -> bool {
     match found {
         DataType::Null => true,
         DataType::Dictionary(_, values) => widens(values, kind),

@@ -8,15 +8,15 @@ use arrow::compute::filter_record_batch;
 use arrow::error::ArrowError;
 
 use super::Layout;
+use crate::batch::SourceBatch;
 use crate::offsets::Offsets;
 use crate::payload::payload_of;
 use crate::reject::Reject;
-use crate::source::SourceBatch;
 use checks::Faults;
-pub(crate) use widen::widens;
+pub use widen::widens;
 
 /// Which columns of a batch are those of a source.
-pub(crate) struct Typed {
+pub struct Typed {
     layout: Layout,
     /// For each column of the source, its position in a batch.
     order: Vec<usize>,
@@ -24,12 +24,12 @@ pub(crate) struct Typed {
 
 impl Typed {
     /// Each of these columns has a type that [`widens`] to the source's.
-    pub(crate) fn new(layout: Layout, order: Vec<usize>) -> Typed {
+    pub fn new(layout: Layout, order: Vec<usize>) -> Typed {
         Typed { layout, order }
     }
 
     /// The rows that are events, and the others as rejects; the first one stands at `first`.
-    pub(crate) fn batch_of(&self, raw: &RecordBatch, first: u64) -> Result<SourceBatch, ArrowError> {
+    pub fn batch_of(&self, raw: &RecordBatch, first: u64) -> Result<SourceBatch, ArrowError> {
         let mut faults = Faults::default();
         let mut columns: Vec<ArrayRef> = Vec::with_capacity(self.order.len());
         for (position, (column, place)) in self.layout.columns.iter().zip(&self.order).enumerate() {

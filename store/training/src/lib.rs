@@ -43,7 +43,7 @@ use tasks::in_parallel;
 const BLOCK_ROWS: usize = 1 << 22;
 
 /// With `statuses`, the column `NAME.status` says how the value of the column `NAME` came to be.
-pub(crate) const STATUS_SUFFIX: &str = ".status";
+pub const STATUS_SUFFIX: &str = ".status";
 
 /// What to build, whatever the rows come in.
 #[derive(Clone, Debug)]
@@ -185,7 +185,7 @@ fn is_same(a: &std::path::Path, b: &std::path::Path) -> bool {
 }
 
 /// The columns that are added.
-pub(crate) fn schema_of(spec: &TrainingSpec) -> Schema {
+pub fn schema_of(spec: &TrainingSpec) -> Schema {
     let lookup = &spec.lookup;
     let derived = lookup.service.map(|service| lookup.definitions.services[service].derived.as_slice()).unwrap_or_default();
     let kinds =

@@ -6,23 +6,23 @@ use floodmark_features::lookup::Lookup;
 use floodmark_features::time::Time;
 use floodmark_store::{SWEEP_ROWS, Store, SweepRow};
 
-use super::error::TrainingError;
-use super::events::Events;
-use super::keys::{Buckets, KeySet};
-use super::matrix::{Heap, Matrix, SEGMENT_ROWS, Shape};
-use super::spine::{Block, Spine};
-use super::tasks::in_parallel;
-use super::{Progress, TrainingSpec};
+use crate::error::TrainingError;
+use crate::events::Events;
+use crate::keys::{Buckets, KeySet};
+use crate::matrix::{Heap, Matrix, SEGMENT_ROWS, Shape};
+use crate::spine::{Block, Spine};
+use crate::tasks::in_parallel;
+use crate::{Progress, TrainingSpec};
 
 /// What sweeps blocks of a spine.
-pub(super) struct Sweeper<'a> {
+pub(crate) struct Sweeper<'a> {
     store: &'a Store,
     spec: &'a TrainingSpec,
     spine: &'a Spine,
     sets: Vec<KeySet>,
     /// For each read of the look-up.
     shapes: Vec<Shape>,
-    pub(super) version: u64,
+    pub(crate) version: u64,
     rows: u64,
     /// Rows evaluated, once for each view.
     evaluated: AtomicU64,
@@ -30,23 +30,23 @@ pub(super) struct Sweeper<'a> {
 }
 
 /// A block whose rows have been sent to the partitions of their keys.
-pub(super) struct Routed {
+pub(crate) struct Routed {
     /// For each segment of rows, for each key set.
     buckets: Vec<Vec<Buckets>>,
     matrices: Vec<Matrix>,
 }
 
 /// The values of a block.
-pub(super) struct Swept {
+pub(crate) struct Swept {
     /// For each read of the look-up.
     matrices: Vec<Matrix>,
     /// For each task its values that are no words.
-    pub(super) heaps: Vec<Heap>,
-    pub(super) rows_without_key: u64,
+    pub(crate) heaps: Vec<Heap>,
+    pub(crate) rows_without_key: u64,
 }
 
 impl<'a> Sweeper<'a> {
-    pub(super) fn new(
+    pub(crate) fn new(
         store: &'a Store,
         spec: &'a TrainingSpec,
         spine: &'a Spine,
@@ -73,7 +73,7 @@ impl<'a> Sweeper<'a> {
     }
 
     /// Sends the rows of a block to the partitions of their keys, and makes room for their values.
-    pub(super) fn route(&self, block: &Block) -> Result<Routed, TrainingError> {
+    pub(crate) fn route(&self, block: &Block) -> Result<Routed, TrainingError> {
         let partitions = self.store.partitions();
         let segments = in_parallel(self.spec.threads, block.rows.div_ceil(SEGMENT_ROWS), |segment| {
             let rows = segment * SEGMENT_ROWS..block.rows.min((segment + 1) * SEGMENT_ROWS);
@@ -89,7 +89,7 @@ impl<'a> Sweeper<'a> {
     }
 
     /// Evaluates every row.
-    pub(super) fn sweep(&self, block: &Block, routed: Routed) -> Result<Swept, TrainingError> {
+    pub(crate) fn sweep(&self, block: &Block, routed: Routed) -> Result<Swept, TrainingError> {
         let sets = self.sets.len();
         let heaps = in_parallel(self.spec.threads, self.store.partitions() * sets, |task| {
             self.sweep_partition(block, &routed, task, task % sets, task / sets)
@@ -138,7 +138,7 @@ impl<'a> Sweeper<'a> {
 
 impl Swept {
     /// For each of that many features, the matrix with its values, and its place there.
-    pub(super) fn places(&self, features: usize) -> Vec<(&Matrix, usize)> {
+    pub(crate) fn places(&self, features: usize) -> Vec<(&Matrix, usize)> {
         let mut all: Vec<(usize, (&Matrix, usize))> = Vec::with_capacity(features);
         for matrix in &self.matrices {
             all.extend(matrix.shape().positions.iter().enumerate().map(|(at, position)| (*position, (matrix, at))));

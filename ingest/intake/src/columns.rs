@@ -5,7 +5,7 @@
 
 mod builder;
 mod json_row;
-pub(crate) mod typed;
+pub mod typed;
 
 use std::sync::Arc;
 
@@ -39,16 +39,18 @@ pub fn arrow_schema(schema: &Schema) -> SchemaRef {
 
 /// The columns of a source and what each is for.
 #[derive(Clone, Debug)]
-pub(crate) struct Layout {
-    pub(crate) columns: Vec<Column>,
+pub struct Layout {
+    /// The definition's columns.
+    pub columns: Vec<Column>,
     /// What a column that must not be null is for.
-    pub(crate) roles: Vec<Option<Role>>,
-    pub(crate) schema: SchemaRef,
+    pub roles: Vec<Option<Role>>,
+    /// The same as Arrow has them.
+    pub schema: SchemaRef,
 }
 
 impl Layout {
     /// `required` are the positions of key columns; the event time and the event id are required anyway.
-    pub(crate) fn new(source: &Source, required: &[usize]) -> Layout {
+    pub fn new(source: &Source, required: &[usize]) -> Layout {
         let role = |position: usize| match position {
             p if p == source.event_time => Some(Role::EventTime),
             p if source.event_id == Some(p) => Some(Role::EventId),
@@ -60,7 +62,7 @@ impl Layout {
     }
 
     /// The value as the column holds it, or why the column cannot.
-    pub(crate) fn checked<'a>(&self, position: usize, value: ValueRef<'a>) -> Result<ValueRef<'a>, RejectReason> {
+    pub fn checked<'a>(&self, position: usize, value: ValueRef<'a>) -> Result<ValueRef<'a>, RejectReason> {
         let column = &self.columns[position];
         let role = self.roles[position];
         match (value, column.kind) {
@@ -82,7 +84,7 @@ impl Layout {
 }
 
 /// The position of the column of that name; records tend to keep the order of the schema, so the one after the last is tried first.
-pub(crate) fn position_of(columns: &[Column], name: &str, guess: usize) -> Option<usize> {
+pub fn position_of(columns: &[Column], name: &str, guess: usize) -> Option<usize> {
     if columns.get(guess).is_some_and(|column| column.name == name) {
         return Some(guess);
     }

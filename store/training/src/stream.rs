@@ -7,11 +7,11 @@ use arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions};
 use arrow::datatypes::{Field, Schema, SchemaRef};
 use floodmark_store::Store;
 
-use super::error::TrainingError;
-use super::matrix::SEGMENT_ROWS;
-use super::spine::Spine;
-use super::sweep::Sweeper;
-use super::{TrainingSpec, columns_of, missing_request_fields, notes, schema_of};
+use crate::error::TrainingError;
+use crate::matrix::SEGMENT_ROWS;
+use crate::spine::Spine;
+use crate::sweep::Sweeper;
+use crate::{TrainingSpec, columns_of, missing_request_fields, notes, schema_of};
 
 /// What the spine of a stream is called in errors.
 const NAME: &str = "stream";

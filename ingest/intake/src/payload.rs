@@ -45,12 +45,12 @@ pub fn bounded(mut text: String) -> String {
 }
 
 /// The beginning of some bytes as text, what is not UTF-8 replaced.
-pub(crate) fn lossy(bytes: &[u8]) -> String {
+pub fn lossy(bytes: &[u8]) -> String {
     String::from_utf8_lossy(&bytes[..bytes.len().min(MAX_PAYLOAD_BYTES + 1)]).into_owned()
 }
 
 /// The beginning of some bytes: as text where they are text, else in hexadecimal digits.
-pub(crate) fn text_or_hex(bytes: &[u8]) -> String {
+pub fn text_or_hex(bytes: &[u8]) -> String {
     if let Ok(text) = std::str::from_utf8(bytes) {
         // A character more than fits, so that the cut will show.
         return text[..text.floor_char_boundary(MAX_PAYLOAD_BYTES + 4)].to_owned();
@@ -62,7 +62,7 @@ pub(crate) fn text_or_hex(bytes: &[u8]) -> String {
     })
 }
 
-/// The value of a column of one of the types that a [`crate::source::SourceBatch`] has; `None` for another type.
+/// The value of a column of one of the types that a [`crate::batch::SourceBatch`] has; `None` for another type.
 pub fn value_at(column: &dyn Array, row: usize) -> Option<ValueRef<'_>> {
     if column.is_null(row) {
         return Some(ValueRef::Null);
@@ -93,7 +93,8 @@ fn object<'a, V>(fields: impl IntoIterator<Item = (&'a str, V)>, mut write_field
     out
 }
 
-pub(crate) fn write_value(value: ValueRef<'_>, out: &mut String) {
+/// A value as JSON has it.
+pub fn write_value(value: ValueRef<'_>, out: &mut String) {
     // Writing to a String does not fail.
     let _ = match value {
         ValueRef::Null => out.write_str("null"),
@@ -124,7 +125,8 @@ fn write_other(column: &dyn Array, row: usize, out: &mut String) {
     }
 }
 
-pub(crate) fn write_text(text: &str, out: &mut String) {
+/// A text as JSON has it, in quotes.
+pub fn write_text(text: &str, out: &mut String) {
     out.push_str(&serde_json::Value::from(text).to_string());
 }
 

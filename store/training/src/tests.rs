@@ -21,7 +21,7 @@ use parquet::arrow::ArrowWriter;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use parquet::file::properties::WriterProperties;
 
-use super::{TrainingError, TrainingRequest, TrainingSpec, TrainingStream, write_training_set};
+use crate::{TrainingError, TrainingRequest, TrainingSpec, TrainingStream, write_training_set};
 
 const TEXT: &str = r#"
 sources:

@@ -7,29 +7,29 @@ use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReaderBuilder};
 use parquet::file::metadata::PageIndexPolicy;
 
-use super::TrainingRequest;
-use super::error::TrainingError;
-use super::spine::{Block, Needed, Spine};
-use super::tasks::in_parallel;
-use super::words::Words;
+use crate::TrainingRequest;
+use crate::error::TrainingError;
+use crate::spine::{Block, Needed, Spine};
+use crate::tasks::in_parallel;
+use crate::words::Words;
 
 /// Rows decoded at once.
 const BATCH_ROWS: usize = 1 << 16;
 
 /// An open file.
 #[derive(Debug)]
-pub(super) struct SpineFile {
-    pub(super) path: PathBuf,
-    pub(super) metadata: ArrowReaderMetadata,
-    pub(super) spine: Spine,
+pub(crate) struct SpineFile {
+    pub(crate) path: PathBuf,
+    pub(crate) metadata: ArrowReaderMetadata,
+    pub(crate) spine: Spine,
 }
 
-pub(super) fn open(path: &Path) -> Result<File, TrainingError> {
+pub(crate) fn open(path: &Path) -> Result<File, TrainingError> {
     File::open(path).map_err(|error| TrainingError::Open { path: path.to_owned(), error })
 }
 
 impl SpineFile {
-    pub(super) fn open(request: &TrainingRequest) -> Result<SpineFile, TrainingError> {
+    pub(crate) fn open(request: &TrainingRequest) -> Result<SpineFile, TrainingError> {
         let path = request.spine.clone();
         let file = open(&path)?;
         let options = ArrowReaderOptions::new().with_page_index_policy(PageIndexPolicy::Optional);
@@ -40,17 +40,17 @@ impl SpineFile {
     }
 
     /// Rows of all.
-    pub(super) fn rows(&self) -> u64 {
+    pub(crate) fn rows(&self) -> u64 {
         self.metadata.metadata().file_metadata().num_rows().max(0) as u64
     }
 
     /// Rows of a row group.
-    pub(super) fn rows_in(&self, row_group: usize) -> usize {
+    pub(crate) fn rows_in(&self, row_group: usize) -> usize {
         self.metadata.metadata().row_group(row_group).num_rows().max(0) as usize
     }
 
     /// Row groups that are worked on together: as many as stay below `rows`, and at least one.
-    pub(super) fn blocks(&self, rows: usize) -> Vec<std::ops::Range<usize>> {
+    pub(crate) fn blocks(&self, rows: usize) -> Vec<std::ops::Range<usize>> {
         let mut blocks: Vec<std::ops::Range<usize>> = Vec::new();
         let mut filled = 0;
         for group in 0..self.metadata.metadata().num_row_groups() {
@@ -70,7 +70,7 @@ impl SpineFile {
     }
 
     /// Decodes the needed columns of some row groups, each column of each row group by itself.
-    pub(super) fn read(&self, groups: std::ops::Range<usize>, threads: usize) -> Result<Block, TrainingError> {
+    pub(crate) fn read(&self, groups: std::ops::Range<usize>, threads: usize) -> Result<Block, TrainingError> {
         let columns = self.spine.needed.len();
         let parts = in_parallel(threads, groups.len() * columns, |at| {
             self.read_column(groups.start + at / columns, &self.spine.needed[at % columns])

@@ -5,33 +5,33 @@ use std::ops::Range;
 use floodmark_features::key::{encode_key, hash_key, partition_of};
 use hashbrown::HashTable;
 
-use super::spine::{Block, Spine};
+use crate::spine::{Block, Spine};
 
 /// The keys of an entity: places in the look-up's keys, and the reads that are of that entity.
 #[derive(Debug)]
-pub(super) struct KeySet {
-    pub(super) keys: Vec<usize>,
+pub(crate) struct KeySet {
+    pub(crate) keys: Vec<usize>,
     /// Positions in the look-up's reads.
-    pub(super) reads: Vec<usize>,
+    pub(crate) reads: Vec<usize>,
 }
 
 /// A row with the hash of its key.
 type Routed = (u64, u32);
 
 /// For each partition, the rows of a range whose key is there.
-pub(super) type Buckets = Vec<Vec<Routed>>;
+pub(crate) type Buckets = Vec<Vec<Routed>>;
 
 /// Rows of one key.
 #[derive(Debug)]
-pub(super) struct Group {
-    pub(super) hash: u64,
-    pub(super) rows: Range<usize>,
+pub(crate) struct Group {
+    pub(crate) hash: u64,
+    pub(crate) rows: Range<usize>,
 }
 
 impl KeySet {
     /// The bytes of a row's key; false if it has none.
     #[inline]
-    pub(super) fn key_of(&self, spine: &Spine, block: &Block, row: usize, key: &mut Vec<u8>) -> bool {
+    pub(crate) fn key_of(&self, spine: &Spine, block: &Block, row: usize, key: &mut Vec<u8>) -> bool {
         key.clear();
         for at in &self.keys {
             let column = &block.columns[spine.keys[*at]];
@@ -44,7 +44,7 @@ impl KeySet {
     }
 
     /// Sends rows to the partition of their key; those without a key or a time go nowhere.
-    pub(super) fn route(&self, spine: &Spine, block: &Block, rows: Range<usize>, partitions: usize) -> Buckets {
+    pub(crate) fn route(&self, spine: &Spine, block: &Block, rows: Range<usize>, partitions: usize) -> Buckets {
         let time = &block.columns[spine.time];
         let expected = rows.len() / partitions + rows.len() / partitions / 4;
         let mut buckets: Buckets = (0..partitions).map(|_| Vec::with_capacity(expected)).collect();
@@ -59,7 +59,7 @@ impl KeySet {
     }
 
     /// Puts the rows of one partition in groups of one key each, by time within a group.
-    pub(super) fn group<'a>(
+    pub(crate) fn group<'a>(
         &self,
         spine: &Spine,
         block: &Block,

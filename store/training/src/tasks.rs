@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 /// Runs `task` for `0..count` and gives the results in that order, or the first error; no new piece is begun after one.
-pub(super) fn in_parallel<T: Send, E: Send>(
+pub(crate) fn in_parallel<T: Send, E: Send>(
     threads: usize,
     count: usize,
     task: impl Fn(usize) -> Result<T, E> + Sync,

@@ -19,11 +19,11 @@ use floodmark_features::value::ValueRef;
 use floodmark_features::watermark::{SourceProgress, visible_from};
 use floodmark_store::{Commit, RejectedRecord};
 
+use crate::batch::SourceBatch;
 use crate::keeping::Keeping;
 use crate::payload::{bounded, payload_of};
 use crate::reject::{Reject, RejectReason};
-use crate::scoring::Rows;
-use crate::source::SourceBatch;
+use crate::to_score::Rows;
 
 /// Turns the records of one source into routed events.
 #[derive(Debug)]

@@ -12,15 +12,19 @@ use crate::reject::RejectReason;
 
 /// A field as JSON says it, not typed yet.
 #[derive(Debug, Default)]
-pub(crate) enum Raw<'a> {
+pub enum Raw<'a> {
     /// `null`, or not there.
     #[default]
     Null,
+    /// True or false.
     Bool(bool),
+    /// A whole number in range.
     Int(i64),
     /// An integer above the range of `i64`.
     Huge(u64),
+    /// Any other number.
     Float(f64),
+    /// Text.
     Str(Cow<'a, str>),
     /// An instant, where the format has such; `None` is one beyond what a [`Time`] can say.
     Time(Option<Time>),
@@ -30,7 +34,7 @@ pub(crate) enum Raw<'a> {
 
 impl<'a> Raw<'a> {
     /// What a parsed JSON value says.
-    pub(crate) fn of_json(value: &'a serde_json::Value) -> Raw<'a> {
+    pub fn of_json(value: &'a serde_json::Value) -> Raw<'a> {
         match value {
             serde_json::Value::Null => Raw::Null,
             serde_json::Value::Bool(b) => Raw::Bool(*b),
@@ -46,7 +50,7 @@ impl<'a> Raw<'a> {
     }
 
     /// The value of the column's type that it stands for.
-    pub(crate) fn typed(&self, column: &Column) -> Result<ValueRef<'_>, RejectReason> {
+    pub fn typed(&self, column: &Column) -> Result<ValueRef<'_>, RejectReason> {
         Ok(match (self, column.kind) {
             (Raw::Null, _) => ValueRef::Null,
             (Raw::Bool(b), Type::Bool) => ValueRef::Bool(*b),
@@ -69,7 +73,7 @@ impl<'a> Raw<'a> {
 }
 
 /// The value of the column's type that a CSV field stands for; an empty field is null.
-pub(crate) fn typed_text<'a>(text: &'a str, column: &Column) -> Result<ValueRef<'a>, RejectReason> {
+pub fn typed_text<'a>(text: &'a str, column: &Column) -> Result<ValueRef<'a>, RejectReason> {
     if column.kind == Type::String {
         return Ok(if text.is_empty() { ValueRef::Null } else { ValueRef::Str(text) });
     }
@@ -102,11 +106,13 @@ fn integer(text: &str, column: &Column) -> Result<Option<i64>, RejectReason> {
     }
 }
 
-pub(crate) fn out_of_range(column: &Column) -> RejectReason {
+/// A value that its column's type cannot hold.
+pub fn out_of_range(column: &Column) -> RejectReason {
     RejectReason::OutOfRange { column: column.name.clone(), expected: column.kind }
 }
 
-pub(crate) fn wrong_type(column: &Column, found: &str) -> RejectReason {
+/// A value of another type than its column's.
+pub fn wrong_type(column: &Column, found: &str) -> RejectReason {
     let shown: String = found.chars().take(SHOWN).collect();
     RejectReason::WrongType { column: column.name.clone(), expected: column.kind, found: shown }
 }

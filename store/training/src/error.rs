@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use floodmark_features::value::Type;
 use floodmark_store::ReadError;
 
-use crate::refusal::Hint;
+use floodmark_features::suggest::Hint;
 
 /// Why a training set could not be made. Nothing is left at the output's place then.
 #[derive(Debug, thiserror::Error)]
@@ -130,18 +130,7 @@ fn hint(column: &str, columns: &str) -> Hint {
 }
 
 impl TrainingError {
-    /// As a call tells it.
-    pub(crate) fn status(&self) -> tonic::Status {
-        match self {
-            TrainingError::Store(ReadError::BeforeRetention { .. } | ReadError::VersionInFuture { .. }) => {
-                tonic::Status::out_of_range(self.to_string())
-            }
-            TrainingError::Store(_) | TrainingError::Write { .. } | TrainingError::Read { .. } => tonic::Status::internal(self.to_string()),
-            _ => tonic::Status::invalid_argument(self.to_string()),
-        }
-    }
-
-    pub(super) fn write(path: &Path, error: impl std::fmt::Display) -> TrainingError {
+    pub(crate) fn write(path: &Path, error: impl std::fmt::Display) -> TrainingError {
         TrainingError::Write { path: path.to_owned(), detail: error.to_string() }
     }
 }

@@ -12,11 +12,11 @@ use smallvec::SmallVec;
 
 use super::Layout;
 use super::json_row;
+use crate::batch::{BATCH_BYTES, BATCH_ROWS, SourceBatch};
 use crate::field::{Raw, typed_text};
 use crate::offsets::Offsets;
 use crate::payload::payload_of_values;
 use crate::reject::{Reject, RejectReason};
-use crate::source::{BATCH_BYTES, BATCH_ROWS, SourceBatch};
 
 /// Collects rows of one source, typed by its schema; [`RowBuilder::finish`] makes a batch of them and starts anew.
 ///
@@ -77,7 +77,7 @@ impl RowBuilder {
 
     /// Takes a record of that many bytes that `parse` makes one field for each column of; the payload is made only if it has to be
     /// rejected.
-    pub(crate) fn push_raws<'a, R: AsRef<[Raw<'a>]>>(
+    pub fn push_raws<'a, R: AsRef<[Raw<'a>]>>(
         &mut self,
         offset: u64,
         bytes: usize,
@@ -91,7 +91,7 @@ impl RowBuilder {
     }
 
     /// Takes a row that `read` gives field by field; the payload is made only if it has to be rejected.
-    pub(crate) fn push_with<'a>(
+    pub fn push_with<'a>(
         &mut self,
         offset: u64,
         read: impl FnMut(usize, &Column) -> Result<ValueRef<'a>, RejectReason>,
@@ -102,7 +102,7 @@ impl RowBuilder {
     }
 
     /// Columns of the next record, by position, that are this text where the record itself says nothing of them.
-    pub(crate) fn set_beside(&mut self, columns: Vec<(usize, Option<String>)>) {
+    pub fn set_beside(&mut self, columns: Vec<(usize, Option<String>)>) {
         self.beside = columns;
     }
 

@@ -15,11 +15,11 @@ use floodmark_features::expression::{Expression, Inputs};
 use floodmark_features::lookup::Status;
 use floodmark_features::value::{Type, Value, ValueRef};
 
-use super::matrix::{Heap, Matrix};
-use super::spine::{Block, Spine};
+use crate::matrix::{Heap, Matrix};
+use crate::spine::{Block, Spine};
 
 /// The Arrow type of a scalar column.
-pub(super) fn arrow_type(kind: Type) -> DataType {
+pub(crate) fn arrow_type(kind: Type) -> DataType {
     match kind {
         Type::Bool => DataType::Boolean,
         Type::Int64 => DataType::Int64,
@@ -30,7 +30,7 @@ pub(super) fn arrow_type(kind: Type) -> DataType {
 }
 
 /// The Arrow type of a feature's column.
-pub(super) fn arrow_type_of(kind: OutputType) -> DataType {
+pub(crate) fn arrow_type_of(kind: OutputType) -> DataType {
     match kind {
         OutputType::Scalar(kind) => arrow_type(kind),
         OutputType::List(kind) => DataType::List(Arc::new(Field::new_list_field(arrow_type(kind), true))),
@@ -38,12 +38,12 @@ pub(super) fn arrow_type_of(kind: OutputType) -> DataType {
 }
 
 /// The type of a status column: there are four, so they are numbered.
-pub(super) fn status_type() -> DataType {
+pub(crate) fn status_type() -> DataType {
     DataType::Dictionary(Box::new(DataType::Int8), Box::new(DataType::Utf8))
 }
 
 /// One value of each of these rows.
-pub(super) fn feature_column(matrix: &Matrix, at: usize, rows: Range<usize>, kind: OutputType, heaps: &[Heap]) -> ArrayRef {
+pub(crate) fn feature_column(matrix: &Matrix, at: usize, rows: Range<usize>, kind: OutputType, heaps: &[Heap]) -> ArrayRef {
     let from_heap = |word: u64| &heaps[(word >> 32) as usize][(word & u64::from(u32::MAX)) as usize];
     match kind {
         OutputType::List(kind) => {
@@ -100,7 +100,7 @@ fn words_column(words: Vec<u64>, present: BooleanBuffer, kind: Type) -> ArrayRef
 }
 
 /// How the values of these rows came to be.
-pub(super) fn status_column(matrix: &Matrix, at: usize, rows: Range<usize>) -> ArrayRef {
+pub(crate) fn status_column(matrix: &Matrix, at: usize, rows: Range<usize>) -> ArrayRef {
     let names = StringArray::from(vec!["PRESENT", "NULL", "NOT_FOUND", "EXPIRED"]);
     let code = |row| match matrix.status(row, at) {
         Status::Present => 0,
@@ -117,13 +117,13 @@ pub(super) fn status_column(matrix: &Matrix, at: usize, rows: Range<usize>) -> A
 }
 
 /// A derived feature over one row: the service's features, then its request fields.
-pub(super) struct RowInputs<'a> {
-    pub(super) spine: &'a Spine,
-    pub(super) block: &'a Block,
+pub(crate) struct RowInputs<'a> {
+    pub(crate) spine: &'a Spine,
+    pub(crate) block: &'a Block,
     /// For each feature its matrix, its place there, its type.
-    pub(super) features: &'a [(&'a Matrix, usize, OutputType)],
-    pub(super) heaps: &'a [Heap],
-    pub(super) row: usize,
+    pub(crate) features: &'a [(&'a Matrix, usize, OutputType)],
+    pub(crate) heaps: &'a [Heap],
+    pub(crate) row: usize,
 }
 
 impl Inputs for RowInputs<'_> {
@@ -143,7 +143,7 @@ impl Inputs for RowInputs<'_> {
 }
 
 /// A derived feature of these rows.
-pub(super) fn derived_column(expression: &Expression, mut inputs: RowInputs<'_>, rows: Range<usize>) -> ArrayRef {
+pub(crate) fn derived_column(expression: &Expression, mut inputs: RowInputs<'_>, rows: Range<usize>) -> ArrayRef {
     let kind = expression.kind();
     let mut builder = make_builder(&arrow_type(kind), rows.len());
     for row in rows {

@@ -11,7 +11,7 @@ use floodmark_features::value::Type;
 use crate::columns::arrow_type;
 
 /// Whether a column of that type can be read as one of the schema's.
-pub(crate) fn widens(found: &DataType, kind: Type) -> bool {
+pub fn widens(found: &DataType, kind: Type) -> bool {
     match found {
         DataType::Null => true,
         DataType::Dictionary(_, values) => widens(values, kind),

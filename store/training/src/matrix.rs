@@ -13,31 +13,31 @@ use floodmark_features::lookup::{Cell, Status};
 use floodmark_features::value::Value;
 
 /// Rows of a segment.
-pub(super) const SEGMENT_ROWS: usize = 1 << 16;
+pub(crate) const SEGMENT_ROWS: usize = 1 << 16;
 
 /// The values of one view.
 #[derive(Debug)]
-pub(super) struct Matrix {
+pub(crate) struct Matrix {
     shape: Shape,
     segments: Vec<Box<[AtomicU64]>>,
 }
 
 /// How a row is laid out.
 #[derive(Clone, Debug)]
-pub(super) struct Shape {
+pub(crate) struct Shape {
     /// For each value, its position in the look-up's columns.
-    pub(super) positions: Vec<usize>,
+    pub(crate) positions: Vec<usize>,
     null_words: usize,
     status_words: usize,
 }
 
 /// Values that are no single word: text and lists. A word names the task that made it and its place there.
-pub(super) type Heap = Vec<Value>;
+pub(crate) type Heap = Vec<Value>;
 
 const STATUSES: [Status; 4] = [Status::NotFound, Status::Present, Status::Null, Status::Expired];
 
 impl Shape {
-    pub(super) fn new(positions: Vec<usize>, statuses: bool) -> Shape {
+    pub(crate) fn new(positions: Vec<usize>, statuses: bool) -> Shape {
         let null_words = positions.len().div_ceil(64);
         let status_words = if statuses { positions.len().div_ceil(32) } else { 0 };
         Shape { positions, null_words, status_words }
@@ -48,7 +48,7 @@ impl Shape {
     }
 
     /// A segment of rows of which nothing is known: everything null and not found.
-    pub(super) fn segment(&self, rows: usize) -> Box<[AtomicU64]> {
+    pub(crate) fn segment(&self, rows: usize) -> Box<[AtomicU64]> {
         let mut words = Vec::with_capacity(rows * self.stride());
         for _ in 0..rows {
             words.extend((0..self.null_words).map(|_| AtomicU64::new(u64::MAX)));
@@ -59,11 +59,11 @@ impl Shape {
 }
 
 impl Matrix {
-    pub(super) fn new(shape: Shape, segments: Vec<Box<[AtomicU64]>>) -> Matrix {
+    pub(crate) fn new(shape: Shape, segments: Vec<Box<[AtomicU64]>>) -> Matrix {
         Matrix { shape, segments }
     }
 
-    pub(super) fn shape(&self) -> &Shape {
+    pub(crate) fn shape(&self) -> &Shape {
         &self.shape
     }
 
@@ -75,7 +75,7 @@ impl Matrix {
 
     /// Brings rows into the cache, many at a time, for [`Matrix::put`] to find them there: rows of one key lie far apart, and stores that
     /// miss one after the other would be most of the sweep.
-    pub(super) fn fetch(&self, rows: &[u32]) {
+    pub(crate) fn fetch(&self, rows: &[u32]) {
         let both_ends = |row: &u32| {
             let words = self.row(*row as usize);
             words[0].load(Ordering::Relaxed) ^ words[words.len() - 1].load(Ordering::Relaxed)
@@ -85,7 +85,7 @@ impl Matrix {
 
     /// Keeps the cells of this view.
     #[inline]
-    pub(super) fn put(&self, row: usize, cells: &[Cell], task: usize, heap: &mut Heap) {
+    pub(crate) fn put(&self, row: usize, cells: &[Cell], task: usize, heap: &mut Heap) {
         let Shape { positions, null_words, status_words } = &self.shape;
         let (bits, values) = self.row(row).split_at(null_words + status_words);
         let (nulls, statuses) = bits.split_at(*null_words);
@@ -119,14 +119,14 @@ impl Matrix {
 
     /// Whether a value of a row is null, and its word.
     #[inline]
-    pub(super) fn get(&self, row: usize, at: usize) -> (bool, u64) {
+    pub(crate) fn get(&self, row: usize, at: usize) -> (bool, u64) {
         let words = self.row(row);
         let null = words[at / 64].load(Ordering::Relaxed) >> (at % 64) & 1 != 0;
         (null, words[self.shape.null_words + self.shape.status_words + at].load(Ordering::Relaxed))
     }
 
     /// How a value came to be; only where statuses are kept.
-    pub(super) fn status(&self, row: usize, at: usize) -> Status {
+    pub(crate) fn status(&self, row: usize, at: usize) -> Status {
         let word = self.row(row)[self.shape.null_words + at / 32].load(Ordering::Relaxed);
         STATUSES[(word >> (at % 32 * 2) & 3) as usize]
     }

@@ -6,66 +6,66 @@ use floodmark_features::definition::Source;
 use floodmark_features::lookup::Lookup;
 use floodmark_features::value::Type;
 
-use super::TrainingSpec;
-use super::error::TrainingError;
-use super::words::{Words, widens};
+use crate::TrainingSpec;
+use crate::error::TrainingError;
+use crate::words::{Words, widens};
 
 /// A spine's columns, matched with the look-up.
 #[derive(Debug)]
-pub(super) struct Spine {
+pub(crate) struct Spine {
     /// What errors call it.
-    pub(super) name: String,
+    pub(crate) name: String,
     schema: SchemaRef,
     /// What is decoded; the rest is only carried through.
-    pub(super) needed: Vec<Needed>,
+    pub(crate) needed: Vec<Needed>,
     /// For each key of the look-up, its place among the decoded columns.
-    pub(super) keys: Vec<usize>,
-    pub(super) time: usize,
+    pub(crate) keys: Vec<usize>,
+    pub(crate) time: usize,
     /// For each read of the look-up, how its rows stand for events.
-    pub(super) own: Vec<Option<OwnColumns>>,
+    pub(crate) own: Vec<Option<OwnColumns>>,
     /// For each request field of the look-up; `None` if the spine does not have it.
-    pub(super) request: Vec<Option<usize>>,
+    pub(crate) request: Vec<Option<usize>>,
 }
 
 /// The columns with the event that a row stands for, as places among the decoded columns.
 #[derive(Debug)]
-pub(super) struct OwnColumns {
-    pub(super) id: usize,
+pub(crate) struct OwnColumns {
+    pub(crate) id: usize,
     /// The columns that the view keeps, if the spine has all of them.
-    pub(super) fields: Option<Vec<usize>>,
+    pub(crate) fields: Option<Vec<usize>>,
 }
 
 /// A column that is decoded.
 #[derive(Debug, PartialEq)]
-pub(super) struct Needed {
+pub(crate) struct Needed {
     /// Which column of the spine.
-    pub(super) position: usize,
+    pub(crate) position: usize,
     /// What it is widened to.
-    pub(super) kind: Type,
+    pub(crate) kind: Type,
 }
 
 /// Some rows of the spine, decoded.
 #[derive(Debug)]
-pub(super) struct Block {
-    pub(super) rows: usize,
-    pub(super) columns: Vec<Words>,
+pub(crate) struct Block {
+    pub(crate) rows: usize,
+    pub(crate) columns: Vec<Words>,
 }
 
 impl Spine {
     /// Of columns like these.
-    pub(super) fn new(name: String, schema: SchemaRef, spec: &TrainingSpec) -> Result<Spine, TrainingError> {
+    pub(crate) fn new(name: String, schema: SchemaRef, spec: &TrainingSpec) -> Result<Spine, TrainingError> {
         let (needed, keys, own, request) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
         let mut spine = Spine { name, schema, needed, keys, time: 0, own, request };
         spine.match_columns(spec)?;
         Ok(spine)
     }
 
-    pub(super) fn schema(&self) -> &ArrowSchema {
+    pub(crate) fn schema(&self) -> &ArrowSchema {
         &self.schema
     }
 
     /// The needed columns of rows that came in batches.
-    pub(super) fn block_of(&self, batches: &[RecordBatch]) -> Result<Block, TrainingError> {
+    pub(crate) fn block_of(&self, batches: &[RecordBatch]) -> Result<Block, TrainingError> {
         let mut columns: Vec<Words> = self.needed.iter().map(|needed| Words::new(needed.kind)).collect();
         for batch in batches {
             for (needed, words) in self.needed.iter().zip(&mut columns) {
@@ -79,7 +79,7 @@ impl Spine {
         Ok(Block { rows: batches.iter().map(RecordBatch::num_rows).sum(), columns })
     }
 
-    pub(super) fn too_much_text(&self, needed: &Needed) -> TrainingError {
+    pub(crate) fn too_much_text(&self, needed: &Needed) -> TrainingError {
         TrainingError::TooMuchText { spine: self.name.clone(), column: self.schema.field(needed.position).name().clone() }
     }
 

@@ -5,10 +5,10 @@ use floodmark_features::time::Time;
 use floodmark_features::value::ValueRef::{self, Bool, Float, Int, Null, Str};
 
 use super::*;
+use crate::batch::SourceBatch;
 use crate::offsets::Offsets;
 use crate::payload::payload_of;
-use crate::source::SourceBatch;
-use crate::source::tests::{payments, show};
+use crate::testing::{payments, show};
 
 fn at(seconds: i64) -> ValueRef<'static> {
     ValueRef::Time(Time::from_micros(seconds * 1_000_000))

@@ -12,10 +12,10 @@ use floodmark_features::time::Time;
 use floodmark_store::Settings;
 
 use super::*;
+use crate::batch::SourceBatch;
 use crate::columns::arrow_schema;
 use crate::offsets::Offsets;
 use crate::router::Router;
-use crate::source::SourceBatch;
 
 /// Whether a late event still counts depends on which sessions were final when it came.
 const DEFINITIONS: &str = "

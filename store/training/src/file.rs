@@ -21,11 +21,11 @@ use parquet::file::properties::{EnabledStatistics, WriterProperties};
 use parquet::file::writer::SerializedFileWriter;
 use parquet::schema::types::Type as ParquetType;
 
-use super::error::TrainingError;
-use super::spine_file::{SpineFile, open};
+use crate::error::TrainingError;
+use crate::spine_file::{SpineFile, open};
 
 /// A training set in the making.
-pub(super) struct TrainingFile<'s> {
+pub(crate) struct TrainingFile<'s> {
     spine: &'s SpineFile,
     source: File,
     path: PathBuf,
@@ -47,7 +47,7 @@ impl Drop for Temporary {
 }
 
 impl<'s> TrainingFile<'s> {
-    pub(super) fn create(
+    pub(crate) fn create(
         spine: &'s SpineFile,
         path: &Path,
         features: Schema,
@@ -77,7 +77,7 @@ impl<'s> TrainingFile<'s> {
     }
 
     /// Encodes a column of one row group, piece by piece; columns may be encoded at the same time.
-    pub(super) fn encode(&self, column: usize, pieces: &[ArrayRef]) -> Result<Vec<ArrowColumnChunk>, TrainingError> {
+    pub(crate) fn encode(&self, column: usize, pieces: &[ArrayRef]) -> Result<Vec<ArrowColumnChunk>, TrainingError> {
         let field = self.features.field(column);
         let encode = || -> Result<_, ParquetError> {
             // One writer for each leaf; a column that is a list has one leaf as well.
@@ -93,7 +93,7 @@ impl<'s> TrainingFile<'s> {
     }
 
     /// Writes a row group: the spine's columns, then the features.
-    pub(super) fn append(&mut self, row_group: usize, features: Vec<ArrowColumnChunk>) -> Result<(), TrainingError> {
+    pub(crate) fn append(&mut self, row_group: usize, features: Vec<ArrowColumnChunk>) -> Result<(), TrainingError> {
         let metadata = self.spine.metadata.metadata();
         let group = metadata.row_group(row_group);
         let append = || -> Result<(), ParquetError> {
@@ -120,7 +120,7 @@ impl<'s> TrainingFile<'s> {
     }
 
     /// Ends the file and gives it its name; its size in bytes.
-    pub(super) fn finish(self) -> Result<u64, TrainingError> {
+    pub(crate) fn finish(self) -> Result<u64, TrainingError> {
         let TrainingFile { path, temporary, writer, .. } = self;
         let failed = |error: String| TrainingError::write(&path, error);
         let file = writer.into_inner().map_err(|error| failed(error.to_string()))?;

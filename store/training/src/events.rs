@@ -8,12 +8,12 @@ use floodmark_features::row::{Layout, RowBuffer, word_of_value};
 use floodmark_features::time::Time;
 use floodmark_features::value::{Type, ValueRef};
 
-use super::spine::{Block, OwnColumns};
-use super::words::Words;
+use crate::spine::{Block, OwnColumns};
+use crate::words::Words;
 
 /// The events of some rows, as one view sees them.
 #[derive(Debug)]
-pub(super) struct Events<'a> {
+pub(crate) struct Events<'a> {
     view: &'a View,
     layout: Layout,
     time: usize,
@@ -26,12 +26,12 @@ pub(super) struct Events<'a> {
 }
 
 impl<'a> Events<'a> {
-    pub(super) fn new(view: &'a View, layout: Layout, time: usize, columns: Option<&'a OwnColumns>) -> Events<'a> {
+    pub(crate) fn new(view: &'a View, layout: Layout, time: usize, columns: Option<&'a OwnColumns>) -> Events<'a> {
         Events { view, layout, time, columns, events: Vec::new(), rows: RowBuffer::default(), whole: Vec::new() }
     }
 
     /// Makes the events of these rows; those of the call before are gone.
-    pub(super) fn make(&mut self, block: &Block, rows: &[u32]) {
+    pub(crate) fn make(&mut self, block: &Block, rows: &[u32]) {
         let Some(columns) = self.columns else { return };
         self.events.clear();
         self.whole.clear();
@@ -81,7 +81,7 @@ impl<'a> Events<'a> {
 
     /// The event of the row at a place among those last made.
     #[inline]
-    pub(super) fn own(&self, at: usize) -> Option<Own<'_>> {
+    pub(crate) fn own(&self, at: usize) -> Option<Own<'_>> {
         let event = self.events.get(at)?.as_ref()?;
         let whole = self.whole.get(at).is_some_and(|whole| *whole);
         Some(Own { event, row: whole.then(|| self.rows.rows(&self.layout).row(at)) })
