@@ -37,23 +37,12 @@ pub(crate) fn history(place: &str, definitions: &Arc<Definitions>) -> Result<Arc
     let read = |error: OfflineError| Failure::failed(error.to_string());
     let offline = OfflineStore::existing(&absolute(place)?, definitions).map_err(read)?;
     let store = Store::in_memory(definitions.clone(), Settings::default()).map_err(|error| Failure::open(&error))?;
-    let mut sources = Vec::new();
-    for source in 0..definitions.sources.len() {
-        sources.push((source, offline.history(source, &needed(&store, source)).map_err(read)?));
-    }
+    let sources = offline.history_for(&store).map_err(read)?;
     let total = sources.iter().map(|(_, events)| events.num_rows() as u64).sum();
     let bar = Bar::new("history");
     let taken = take_history(&store, &sources, &|events| bar.at(events, total));
     taken.map_err(|error| Failure::failed(error.to_string()))?;
     Ok(Arc::new(store))
-}
-
-/// The columns of a source that its views need.
-fn needed(store: &Store, source: usize) -> Vec<usize> {
-    let definition = &store.definitions().sources[source];
-    let sections = store.plan().sections.iter().filter(|section| section.source == source);
-    let of_views = sections.flat_map(|section| section.columns.iter().chain(&section.key_columns).copied());
-    of_views.chain([definition.event_time]).chain(definition.event_id).collect()
 }
 
 fn failed(error: &OfflineError) -> Failure {

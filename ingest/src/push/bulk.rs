@@ -4,10 +4,9 @@ use std::pin::Pin;
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::Schema;
-use floodmark_features::definition::Source;
 use floodmark_intake::batch::SourceBatch;
 use floodmark_intake::columns::Layout;
-use floodmark_intake::columns::typed::{Typed, widens};
+use floodmark_intake::columns::typed::Typed;
 use floodmark_intake::payload::payload_of;
 use floodmark_intake::router::Router;
 use floodmark_proto::v1;
@@ -35,7 +34,8 @@ impl Push {
         let unknown = || Status::not_found(format!("no source has this name. source={source} known={}", known()));
         let (at, definition) = definitions.source(source).ok_or_else(unknown)?;
         let required = Router::new(store.plan().clone(), at, store.partitions(), store.progress(at)).required();
-        let typed = Typed::new(Layout::new(definition, &required), order_of(definition, columns)?);
+        let typed = Typed::of(Layout::new(definition, &required), columns);
+        let typed = typed.map_err(|error| Status::invalid_argument(error.to_string()))?;
         Ok(Bulk { push: self.clone(), source: at, partition: partition.to_owned(), typed })
     }
 }
@@ -65,24 +65,4 @@ impl Bulk {
 fn records_of(batch: SourceBatch) -> Vec<String> {
     let events = (0..batch.columns.num_rows()).map(|row| payload_of(&batch.columns, row));
     events.chain(batch.rejects.into_iter().map(|reject| reject.payload)).collect()
-}
-
-/// For each column of the source, its place among those that come.
-fn order_of(source: &Source, columns: &Schema) -> Result<Vec<usize>, Status> {
-    let all = || columns.fields().iter().map(|field| format!("{}: {}", field.name(), field.data_type())).collect::<Vec<_>>().join(", ");
-    let place = |column: &floodmark_features::schema::Column| {
-        let found = columns.fields().iter().position(|field| *field.name() == column.name);
-        let missing = || Status::invalid_argument(format!("a column of the source is missing. column={} columns=[{}]", column.name, all()));
-        let place = found.ok_or_else(missing)?;
-        match widens(columns.field(place).data_type(), column.kind) {
-            true => Ok(place),
-            false => Err(Status::invalid_argument(format!(
-                "a column has a type that does not widen to the source's. column={} expected={} columns=[{}]",
-                column.name,
-                column.kind,
-                all()
-            ))),
-        }
-    };
-    source.schema.columns.iter().map(place).collect()
 }

@@ -5,12 +5,20 @@ use std::thread;
 use arrow::array::{AsArray, RecordBatch, UInt32Array};
 use arrow::compute::{concat_batches, sort_to_indices, take_record_batch};
 use arrow::datatypes::Int64Type;
+use floodmark_features::definition::Source;
+use floodmark_store::Store;
 use floodmark_store::kept::column;
 
 use crate::error::OfflineError;
 use crate::{OfflineStore, events};
 
 impl OfflineStore {
+    /// The events of every source, with the columns that a store's views need of them.
+    pub fn history_for(&self, store: &Store) -> Result<Vec<(usize, RecordBatch)>, OfflineError> {
+        let of_source = |source| Ok((source, self.history(source, &needed(store, source))?));
+        (0..store.definitions().sources.len()).map(of_source).collect()
+    }
+
     /// All events of a source: its columns, of which those that are not `needed` are null throughout, then those of
     /// [`floodmark_store::kept::column`], in the order in which they came.
     pub fn history(&self, source: usize, needed: &[usize]) -> Result<RecordBatch, OfflineError> {
@@ -39,8 +47,21 @@ impl OfflineStore {
     }
 }
 
-/// Rows by their sequence numbers. Files may come in any order, but most do not.
-fn in_order(batch: RecordBatch) -> Result<RecordBatch, OfflineError> {
+/// The columns of a source that its views need.
+fn needed(store: &Store, source: usize) -> Vec<usize> {
+    let definition = &store.definitions().sources[source];
+    let sections = store.plan().sections.iter().filter(|section| section.source == source);
+    let of_views = sections.flat_map(|section| section.columns.iter().chain(&section.key_columns).copied());
+    of_views.chain([definition.event_time]).chain(definition.event_id).collect()
+}
+
+/// Rows that others have of a source's events, in the columns of its table and their types; what they do not have is null.
+pub fn as_kept(source: &Source, rows: &RecordBatch) -> Result<RecordBatch, OfflineError> {
+    events::filled(rows, &events::schema_of(source))
+}
+
+/// Events by their sequence numbers. Files may come in any order, but most do not.
+pub fn in_order(batch: RecordBatch) -> Result<RecordBatch, OfflineError> {
     let sequences = batch.column_by_name(column::SEQUENCE).filter(|column| {
         let numbers = column.as_primitive_opt::<Int64Type>();
         numbers.is_some_and(|numbers| !numbers.values().is_sorted())

@@ -142,13 +142,12 @@ impl Inputs for RowInputs<'_> {
     }
 }
 
-/// A derived feature of these rows.
-pub(crate) fn derived_column(expression: &Expression, mut inputs: RowInputs<'_>, rows: Range<usize>) -> ArrayRef {
+/// A derived feature of these rows, each by what it has.
+pub(crate) fn derived_column<I: Inputs>(expression: &Expression, inputs_of: impl Fn(usize) -> I, rows: Range<usize>) -> ArrayRef {
     let kind = expression.kind();
     let mut builder = make_builder(&arrow_type(kind), rows.len());
     for row in rows {
-        inputs.row = row;
-        expression.evaluate_with(&inputs, |value| append(&mut builder, kind, value));
+        expression.evaluate_with(&inputs_of(row), |value| append(&mut builder, kind, value));
     }
     builder.finish()
 }

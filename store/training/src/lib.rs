@@ -5,6 +5,7 @@
 //! so that memory is bounded by the block and not by the spine.
 
 mod columns;
+mod derive;
 mod error;
 mod events;
 mod file;
@@ -30,6 +31,7 @@ use floodmark_features::lookup::{Lookup, Mode};
 use floodmark_store::Store;
 
 use columns::{RowInputs, arrow_type, arrow_type_of, derived_column, feature_column, status_column, status_type};
+pub use derive::add_derived;
 pub use error::TrainingError;
 use file::TrainingFile;
 use matrix::SEGMENT_ROWS;
@@ -233,7 +235,7 @@ fn columns_of(spec: &TrainingSpec, spine: &Spine, block: &Block, swept: &Swept) 
             |(matrix, at, kind): &(&matrix::Matrix, usize, OutputType)| feature_column(matrix, *at, rows.clone(), *kind, &swept.heaps);
         let mut all: Vec<ArrayRef> = features.iter().map(column).collect();
         for derived in derived {
-            let inputs = RowInputs { spine, block, features: &features, heaps: &swept.heaps, row: 0 };
+            let inputs = |row| RowInputs { spine, block, features: &features, heaps: &swept.heaps, row };
             all.push(derived_column(&derived.expression, inputs, rows.clone()));
         }
         if spec.statuses {

@@ -1,0 +1,272 @@
+"""A running floodmark: training sets, features and scores, events in bulk, side outputs as tables."""
+
+import datetime
+import json
+import threading
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import grpc
+import pyarrow as pa
+import pyarrow.flight as flight
+
+from floodmark import values
+from floodmark.errors import FloodmarkError, told
+from floodmark.frames import Frame, to_arrow
+from floodmark.kernel import Mode
+from floodmark.progress import bar
+from floodmark.v1 import features_pb2, features_pb2_grpc, score_pb2, score_pb2_grpc
+
+#: Rows of a message: small enough for a bar to move, large enough to cost nothing.
+CHUNK_ROWS = 1 << 16
+_COUNTS = ("accepted", "partially_late", "late", "rejected", "duplicates", "appended")
+
+
+class Client:
+    """A running ``floodmark up`` or ``floodmark serve``.
+
+    :param address: ``HOST:PORT`` of its gRPC, for example ``127.0.0.1:50051``. It is connected to with the first call.
+
+    Usable as a context manager; a client may be shared by threads.
+    """
+
+    def __init__(self, address: str) -> None:
+        target = address.removeprefix("http://").removeprefix("grpc://")
+        self._channel = grpc.insecure_channel(target)
+        self._features = features_pb2_grpc.FeatureServiceStub(self._channel)
+        self._scores = score_pb2_grpc.ScoreServiceStub(self._channel)
+        with told():
+            self._flight = flight.connect(f"grpc://{target}")
+
+    def __enter__(self) -> "Client":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Closes the connections."""
+        self._channel.close()
+        self._flight.close()
+
+    def services(self) -> list[str]:
+        """The names of all services."""
+        with told():
+            return [service.name for service in self._features.ListServices(features_pb2.ListServicesRequest()).services]
+
+    def training_set(
+        self,
+        spine: Frame,
+        *,
+        service: str,
+        time: str,
+        event_id: str | None = None,
+        mode: Mode = "as_served",
+        version: int | None = None,
+        statuses: bool = False,
+        progress: bool | None = None,
+    ) -> Any:
+        """The rows of ``spine``, in their order, with the features of ``service`` beside each, as of the time of each.
+
+        :param spine: the rows to build for, with a column for each key and one for the time; other columns stay.
+        :param time: the spine's column with the time that a row's features are as of.
+        :param event_id: its column with the id of the event that a row stands for: that event counts in its own windows, ties go by it.
+        :param mode: ``as_served``: as it was, or would have been, served. ``as_corrected``: with late events.
+        :param version: only commits up to this version are seen; the newest if not said.
+        :param statuses: adds a column ``NAME.status`` for each feature: PRESENT, NULL, NOT_FOUND or EXPIRED.
+        :param progress: whether to show a bar; ``None`` shows one where it is likely to be looked at.
+        :returns: what ``spine`` is: pandas, Polars or Arrow.
+        :raises FloodmarkError: it names what is wrong and the way out.
+        """
+        rows, back = to_arrow(spine)
+        asked = {"service": service, "time": time, "event_id": event_id, "mode": mode, "version": version, "statuses": statuses}
+        descriptor = flight.FlightDescriptor.for_command(json.dumps({"training_set": asked}))
+        with told():
+            writer, reader = self._flight.do_exchange(descriptor)
+            with writer, bar("training set", rows.num_rows, progress) as done:
+                return back(_exchange(rows, writer, reader, done))
+
+    def push(self, events: Frame, *, source: str, partition: str = "") -> dict[str, Any]:
+        """Events of a source into the server, durable when this returns. Pushed again, they are recognised by their event ids.
+
+        :param partition: what this producer is called: its events are in order among themselves.
+        :returns: how many events were ``accepted`` (of those, ``partially_late``), ``late``, ``rejected``, ``duplicates`` or ``appended`` (to
+            the source's topic); ``version``, as of which they can be read; ``rejections``, each with the ``row`` and why.
+        """
+        rows, _ = to_arrow(events)
+        descriptor = flight.FlightDescriptor.for_command(json.dumps({"push": {"source": source, "partition": partition}}))
+        total: dict[str, Any] = {**dict.fromkeys(_COUNTS, 0), "version": 0, "rejections": []}
+        with told():
+            writer, reader = self._flight.do_put(descriptor, rows.schema)
+            with writer:
+                sender = threading.Thread(target=_send, args=(rows, writer), daemon=True)
+                sender.start()
+                while (said := reader.read()) is not None:
+                    _add(total, json.loads(said.to_pybytes()))
+                sender.join()
+        return total
+
+    def features(
+        self,
+        rows: Frame,
+        *,
+        service: str | None = None,
+        features: Sequence[str] | None = None,
+        as_of: datetime.datetime | None = None,
+        time: str | None = None,
+        version: int | None = None,
+        mode: Mode = "as_served",
+        event_source: str | None = None,
+        statuses: bool = False,
+    ) -> Any:
+        """The rows with their features beside them, as a model server would get them.
+
+        :param rows: a row for each entity: its keys, and the request fields of the service where it has some.
+        :param service: whose features; or
+        :param features: features by their full names, such as ``customer_spend.nb_tx_1d``; then all columns are keys.
+        :param as_of: the time that values are as of; the server's clock if neither this nor ``time`` is said.
+        :param time: the column with that time, row by row.
+        :param event_source: each row stands for an event of this source, and its columns are the event's: it counts itself, once.
+        """
+        if (service is None) == (features is None):
+            raise FloodmarkError("either service or features is to be said")
+        table, back = to_arrow(rows)
+        request = features_pb2.GetFeaturesRequest(mode=("as_served", "as_corrected").index(mode))
+        kinds: dict[str, pa.DataType | None] = {}
+        keys, fields = [name for name in table.schema.names if name != time], []
+        with told():
+            if service is not None:
+                info = self._features.GetService(features_pb2.GetServiceRequest(service=service))
+                kinds = {column.name: values.arrow_type(column) for column in info.columns}
+                keys = [key.name for key in info.keys]
+                fields = [field.name for field in info.request if field.name in table.schema.names]
+                request.service = service
+            else:
+                request.features.names.extend(features or ())
+            _fill(request, table, keys, fields, as_of, time, version, event_source)
+            answer = self._features.GetFeatures(request)
+        for at, name in enumerate(answer.names):
+            column = [values.to_python(row.values[at]) for row in answer.rows]
+            table = table.append_column(name, pa.array(column, kinds.get(name)))
+        for at, name in enumerate(answer.names if statuses else ()):
+            names = [features_pb2.Status.Name(row.statuses[at]).removeprefix("STATUS_") for row in answer.rows]
+            table = table.append_column(f"{name}.status", pa.array(names, pa.string()))
+        return back(table)
+
+    def score(
+        self,
+        rows: Frame,
+        *,
+        model: str,
+        model_version: str = "",
+        keys: Sequence[str] | None = None,
+        request: Sequence[str] = (),
+        as_of: datetime.datetime | None = None,
+        time: str | None = None,
+        version: int | None = None,
+        event_source: str | None = None,
+    ) -> Any:
+        """The rows with the columns ``score`` and ``model_version`` beside them.
+
+        :param rows: a row for each entity or payment: keys, request fields.
+        :param model: the model's name.
+        :param model_version: a number, or a label after "@"; what the model's labels choose if not said.
+        :param keys: the columns with the entities' keys; with ``event_source`` none are needed. By default all that are not ``request``.
+        :param request: the columns with request fields.
+        :param event_source: each row stands for an event of this source, and its columns are the event's: it counts itself, once.
+        """
+        table, back = to_arrow(rows)
+        if keys is None:
+            keys = [] if event_source else [name for name in table.schema.names if name != time and name not in request]
+        message = score_pb2.ScoreRequest(model=model, model_version=model_version)
+        with told():
+            _fill(message, table, list(keys), list(request), as_of, time, version, event_source)
+            answer = self._scores.Score(message)
+        table = table.append_column("score", pa.array([row.score for row in answer.rows], pa.float64()))
+        return back(table.append_column("model_version", pa.array([row.model_version for row in answer.rows], pa.int64())))
+
+    def table(self, name: str) -> pa.Table:
+        """A side output: ``late``, ``rejects`` or ``windows``."""
+        with told():
+            info = self._flight.get_flight_info(flight.FlightDescriptor.for_path("table", name))
+            return self._flight.do_get(info.endpoints[0].ticket).read_all()
+
+
+def _exchange(rows: pa.Table, writer: Any, reader: Any, done: Callable[[int], object]) -> pa.Table:
+    """Writes and reads at once: the server answers while it reads."""
+    failures: list[Exception] = []
+
+    def send() -> None:
+        try:
+            writer.begin(rows.schema)
+            writer.write_table(rows, max_chunksize=CHUNK_ROWS)
+            writer.done_writing()
+        except Exception as error:  # where the server has said why, the reader says it first
+            failures.append(error)
+
+    sender = threading.Thread(target=send, daemon=True)
+    sender.start()
+    batches = []
+    for chunk in reader:
+        batches.append(chunk.data)
+        done(chunk.data.num_rows)
+    sender.join()
+    if failures:
+        raise failures[0]
+    return pa.Table.from_batches(batches, reader.schema)
+
+
+def _send(rows: pa.Table, writer: Any) -> None:
+    try:
+        writer.write_table(rows, max_chunksize=CHUNK_ROWS)
+        writer.done_writing()
+    except pa.ArrowException:
+        pass  # whoever reads the acknowledgements is told why
+
+
+def _add(total: dict[str, Any], ack: dict[str, Any]) -> None:
+    """Adds an acknowledgement, whose rows are numbered within their message."""
+    for name in _COUNTS:
+        total[name] += ack.get(name, 0)
+    total["version"] = max(total["version"], ack.get("version", 0))
+    first = ack["batch"] * CHUNK_ROWS
+    total["rejections"] += [{"row": first + it["index"], "code": it["code"], "message": it["message"]} for it in ack.get("rejections", ())]
+
+
+def _fill(
+    message: Any,
+    table: pa.Table,
+    keys: list[str],
+    fields: list[str],
+    as_of: datetime.datetime | None,
+    time: str | None,
+    version: int | None,
+    event_source: str | None,
+) -> None:
+    """Rows into a request."""
+    known = table.schema.names
+    missing = [name for name in [*keys, *fields, *([time] if time else [])] if name not in known]
+    if missing and not event_source:
+        raise FloodmarkError(f"a column is missing. columns={','.join(missing)} found=[{', '.join(known)}]")
+    keys = [key for key in keys if key in known]
+    message.key_names.extend(keys)
+    message.request_names.extend(fields)
+    if as_of is not None:
+        message.as_of_micros = values.micros(as_of)
+    if version is not None:
+        message.version = version
+    event: list[str] = []
+    if event_source:
+        event = known
+        message.event_shape.source = event_source
+        message.event_shape.columns.extend(event)
+    columns = {name: values.of_column(table.column(name)) for name in {*event, *keys, *fields}}
+    times = values.micros_of(table.column(time)) if time else None
+    for at in range(table.num_rows):
+        row = message.rows.add()
+        row.keys.extend(columns[name][at] for name in keys)
+        row.request.extend(columns[name][at] for name in fields)
+        if event:
+            row.event.values.extend(columns[name][at] for name in event)
+        if times is not None and times[at] is not None:
+            row.as_of_micros = times[at]
