@@ -19,6 +19,7 @@ mod kernel;
 mod models_command;
 mod offline;
 mod online;
+mod package;
 mod pipeline;
 mod push;
 mod real_transactions;

@@ -1,9 +1,10 @@
 """A running floodmark: training sets, features and scores, events in bulk, side outputs as tables."""
 
+import contextlib
 import datetime
 import json
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import grpc
@@ -12,7 +13,7 @@ import pyarrow.flight as flight
 
 from floodmark import values
 from floodmark.errors import FloodmarkError, told
-from floodmark.frames import Frame, to_arrow
+from floodmark.frames import Frame, to_arrow, with_whole_keys
 from floodmark.kernel import Mode
 from floodmark.progress import bar
 from floodmark.v1 import features_pb2, features_pb2_grpc, score_pb2, score_pb2_grpc
@@ -82,6 +83,7 @@ class Client:
         asked = {"service": service, "time": time, "event_id": event_id, "mode": mode, "version": version, "statuses": statuses}
         descriptor = flight.FlightDescriptor.for_command(json.dumps({"training_set": asked}))
         with told():
+            rows = with_whole_keys(spine, rows, lambda: [event_id, *self._keys(service)])
             writer, reader = self._flight.do_exchange(descriptor)
             with writer, bar("training set", rows.num_rows, progress) as done:
                 return back(_exchange(rows, writer, reader, done))
@@ -99,11 +101,9 @@ class Client:
         with told():
             writer, reader = self._flight.do_put(descriptor, rows.schema)
             with writer:
-                sender = threading.Thread(target=_send, args=(rows, writer), daemon=True)
-                sender.start()
-                while (said := reader.read()) is not None:
-                    _add(total, json.loads(said.to_pybytes()))
-                sender.join()
+                with _beside(lambda: _send(rows, writer)):
+                    while (said := reader.read()) is not None:
+                        _add(total, json.loads(said.to_pybytes()))
         return total
 
     def features(
@@ -141,6 +141,7 @@ class Client:
                 keys = [key.name for key in info.keys]
                 fields = [field.name for field in info.request if field.name in table.schema.names]
                 request.service = service
+                table = with_whole_keys(rows, table, lambda: keys)
             else:
                 request.features.names.extend(features or ())
             _fill(request, table, keys, fields, as_of, time, version, event_source)
@@ -191,6 +192,20 @@ class Client:
             info = self._flight.get_flight_info(flight.FlightDescriptor.for_path("table", name))
             return self._flight.do_get(info.endpoints[0].ticket).read_all()
 
+    def _keys(self, service: str) -> list[str]:
+        return [key.name for key in self._features.GetService(features_pb2.GetServiceRequest(service=service)).keys]
+
+
+@contextlib.contextmanager
+def _beside(send: Callable[[], None]) -> Iterator[None]:
+    """Sends while what is inside receives, and is over when both are: a stream may not be closed while it is written to."""
+    sender = threading.Thread(target=send, daemon=True)
+    sender.start()
+    try:
+        yield
+    finally:
+        sender.join()
+
 
 def _exchange(rows: pa.Table, writer: Any, reader: Any, done: Callable[[int], object]) -> pa.Table:
     """Writes and reads at once: the server answers while it reads."""
@@ -204,13 +219,11 @@ def _exchange(rows: pa.Table, writer: Any, reader: Any, done: Callable[[int], ob
         except Exception as error:  # where the server has said why, the reader says it first
             failures.append(error)
 
-    sender = threading.Thread(target=send, daemon=True)
-    sender.start()
     batches = []
-    for chunk in reader:
-        batches.append(chunk.data)
-        done(chunk.data.num_rows)
-    sender.join()
+    with _beside(send):
+        for chunk in reader:
+            batches.append(chunk.data)
+            done(chunk.data.num_rows)
     if failures:
         raise failures[0]
     return pa.Table.from_batches(batches, reader.schema)

@@ -23,12 +23,16 @@ def told() -> Iterator[None]:
     try:
         yield
     except grpc.RpcError as error:
-        failure = FloodmarkError(error.details() if isinstance(error, grpc.Call) else str(error))
-        failure.code = error.code().name if isinstance(error, grpc.Call) else None
+        code = error.code().name if isinstance(error, grpc.Call) else None
+        said = error.details() if isinstance(error, grpc.Call) else str(error)
+        if not said and code == "UNIMPLEMENTED":
+            said = "the server does not offer this call: see what it was started with"
+        failure = FloodmarkError(said or code)
+        failure.code = code
         raise failure from None
     except FloodmarkError:
         raise
     except (pa.ArrowException, OSError) as error:
-        # Flight adds what only a developer of Arrow can use; the C stream adds how the stream was read.
+        # Flight adds what only a developer of Arrow can use.
         message = str(error).split(". gRPC client debug context", 1)[0].split(" Detail: ", 1)[0]
-        raise FloodmarkError(message.removeprefix("Flight returned ").strip()) from None
+        raise FloodmarkError(message.split(" error, with message: ", 1)[-1].strip()) from None

@@ -1,11 +1,13 @@
 """Frames of pandas, Polars and Arrow as Arrow tables, and back as what they were."""
 
+import contextlib
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from floodmark.errors import FloodmarkError
@@ -39,6 +41,16 @@ def to_arrow(frame: Frame) -> tuple[pa.Table, Back]:
     if isinstance(frame, Sequence):
         return pa.Table.from_pylist(list(frame)), lambda table: table.to_pylist()
     raise FloodmarkError(f"rows are expected as pandas, Polars or Arrow data, a Parquet path, or dictionaries. found={type(frame)}")
+
+
+def with_whole_keys(frame: Frame, table: pa.Table, names: Callable[[], Iterable[str | None]]) -> pa.Table:
+    """The same with keys and ids as integers that pandas has as floats only because some of them are missing."""
+    for name in names() if _kind(frame) == "pandas" else ():
+        if name in table.schema.names and pa.types.is_floating(table.schema.field(name).type):
+            with contextlib.suppress(pa.ArrowInvalid):  # it has fractions: what is wrong is said where the keys are known
+                column = pc.cast(table.column(name), pa.int64())
+                table = table.set_column(table.schema.get_field_index(name), name, column)
+    return table
 
 
 def to_reader(frame: Frame) -> pa.RecordBatchReader:

@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from floodmark import _kernel
 from floodmark.errors import FloodmarkError, FloodmarkWarning, told
-from floodmark.frames import Frame, to_arrow, to_reader
+from floodmark.frames import Frame, to_arrow, to_reader, with_whole_keys
 from floodmark.progress import bar
 
 #: Columns of the offline store's events: they carry what was decided when the event came.
@@ -56,6 +56,7 @@ def training_set(
     parsed = parse(definitions)
     rows, back = to_arrow(spine)
     with told():
+        rows = with_whole_keys(spine, rows, lambda: [event_id, *(key for _, _, keys, _ in parsed.parts(service) for key in keys)])
         store = _kernel.Events(parsed)
         take(parsed, store, events, order)
         reader = store.training_set(

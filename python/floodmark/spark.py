@@ -56,16 +56,46 @@ def training_set(
     parsed = work.definitions()
     columns_of = {name: columns for name, _, _, columns in parsed.sources}
     buckets = buckets or int(spark.conf.get("spark.sql.shuffle.partitions", "200"))
-    rows, added = spine, []
+    rows, added = _Rows(spine.toDF(*_places(spine.columns)), list(spine.columns)), []
     for source, source_keys, keys, features in parsed.parts(service):
         if source not in events:
             raise FloodmarkError(f"the events of a source are missing. source={source} given={','.join(events)}")
-        rows = _part(work, rows, events[source], source, columns_of[source], source_keys, keys, features, buckets)
+        taken = _events(events[source], source, columns_of[source], source_keys, buckets)
+        rows = _part(work, rows, taken, source, keys, features, buckets)
         added += features
-    derived = _derived(work, rows)
-    names = [*spine.columns, *added, *(name for name in derived.columns if name not in rows.columns)]
+    found = len(rows.names)
+    rows = _derived(work, rows)
+    names = [*spine.columns, *added, *rows.names[found:]]
     names += [f"{name}.status" for name in added] if statuses else []
-    return derived.select(*(f"`{name}`" for name in names))
+    return rows.frame.select(*(rows.column(name).alias(name) for name in names))
+
+
+class _Rows:
+    """A frame whose columns are called by their places, as Spark takes a dot in a name for a field of a struct; and their names."""
+
+    def __init__(self, frame: "DataFrame", names: list[str]) -> None:
+        self.frame, self.names = frame, names
+
+    def column(self, name: str) -> "Column":
+        """The column of that name."""
+        return self.frame[_places(self.names)[self.names.index(name)]]
+
+    def nothing(self) -> pa.Table:
+        """No rows, with the names."""
+        from pyspark.sql.pandas.types import to_arrow_schema
+
+        return to_arrow_schema(self.frame.schema).empty_table().rename_columns(self.names)
+
+    @staticmethod
+    def schema(table: pa.Table) -> Any:
+        """What Spark calls the columns of a table."""
+        from pyspark.sql.pandas.types import from_arrow_schema
+
+        return from_arrow_schema(table.rename_columns(_places(table.schema.names)).schema)
+
+
+def _places(names: list[str]) -> list[str]:
+    return [f"c{at}" for at in range(len(names))]
 
 
 class _Work:
@@ -91,67 +121,68 @@ class _Work:
             store.take(source, events.to_reader(), True)
         return store.training_set(parsed, rows, threads=1, features=features, **self.asked).read_all()
 
+    def derive(self, rows: pa.RecordBatch) -> pa.RecordBatch:
+        """The rows with what is derived from their features."""
+        return self.definitions().derive(self.service, rows)
+
 
 _parsed: dict[tuple[str, str], _kernel.Definitions] = {}
 
 
-def _part(
-    work: _Work,
-    rows: "DataFrame",
-    events: "DataFrame",
-    source: str,
-    columns: list[str],
-    source_keys: list[str],
-    keys: list[str],
-    features: list[str],
-    buckets: int,
-) -> "DataFrame":
-    """The rows with the features of one entity from one source."""
-    from pyspark.sql.pandas.types import to_arrow_schema
-
-    for what, frame, wanted in (("spine", rows, keys), ("events of " + source, events, columns)):
-        missing = [name for name in wanted if name not in frame.columns]
-        if missing:
-            raise FloodmarkError(f"{what}: a column is missing. columns={','.join(missing)} found=[{', '.join(frame.columns)}]")
-    kept = [*columns, *(name for name in _KEPT if name in events.columns)]
-    events = events.select(*(f"`{name}`" for name in kept), _bucket(source_keys, buckets))
-    # What comes out is known from no rows; wrong columns are told now, and not in a worker.
-    nothing = to_arrow_schema(rows.schema).empty_table()
-    result = _plain(work.run(None, nothing, source, features)).schema
-
-    def of_bucket(rows: pa.Table, events: pa.Table) -> pa.Table:
-        return _plain(work.run(events.drop_columns([_BUCKET]), rows.drop_columns([_BUCKET]), source, features))
-
-    dealt = rows.select("*", _bucket(keys, buckets))
-    return dealt.groupBy(_BUCKET).cogroup(events.groupBy(_BUCKET)).applyInArrow(of_bucket, _spark(result))
+def _events(frame: "DataFrame", source: str, columns: list[str], keys: list[str], buckets: int) -> _Rows:
+    """The columns of a source's events that are needed, and which bucket each is in."""
+    _need(f"events of {source}", frame.columns, columns)
+    names = [*columns, *(name for name in _KEPT if name in frame.columns)]
+    rows = _Rows(frame.select(*(f"`{name}`" for name in names)).toDF(*_places(names)), names)
+    return _dealt(rows, keys, buckets)
 
 
-def _bucket(keys: list[str], buckets: int) -> "Column":
-    """Of keys as text: one may be int32 in a frame and int64 in the other."""
+def _dealt(rows: _Rows, keys: list[str], buckets: int) -> _Rows:
+    """With the bucket of each row, by its keys as text: one may be int32 in a frame and int64 in the other."""
     from pyspark.sql import functions as F
 
-    return F.pmod(F.xxhash64(*(F.col(f"`{name}`").cast("string") for name in keys)), F.lit(buckets)).alias(_BUCKET)
+    bucket = F.pmod(F.xxhash64(*(rows.column(name).cast("string") for name in keys)), F.lit(buckets))
+    return _Rows(rows.frame.select("*", bucket.alias(_BUCKET)), rows.names)
 
 
-def _derived(work: _Work, rows: "DataFrame") -> "DataFrame":
+def _need(what: str, found: list[str], wanted: list[str]) -> None:
+    missing = [name for name in wanted if name not in found]
+    if missing:
+        raise FloodmarkError(f"{what}: a column is missing. columns={','.join(missing)} found=[{', '.join(found)}]")
+
+
+def _part(work: _Work, rows: _Rows, events: _Rows, source: str, keys: list[str], features: list[str], buckets: int) -> _Rows:
+    """The rows with the features of one entity from one source."""
+    _need("spine", rows.names, keys)
+    # What comes out is known from no rows, and wrong columns are told now and not in a worker.
+    result = _plain(work.run(None, rows.nothing(), source, features))
+    names, event_names = rows.names, events.names
+
+    def of_bucket(rows: pa.Table, events: pa.Table) -> pa.Table:
+        # The bucket is the last column.
+        rows = rows.select(range(len(names))).rename_columns(names)
+        events = events.select(range(len(event_names))).rename_columns(event_names)
+        made = _plain(work.run(events, rows, source, features))
+        return made.rename_columns(_places(made.schema.names))
+
+    dealt = _dealt(rows, keys, buckets).frame.groupBy(_BUCKET)
+    frame = dealt.cogroup(events.frame.groupBy(_BUCKET)).applyInArrow(of_bucket, _Rows.schema(result))
+    return _Rows(frame, result.schema.names)
+
+
+def _derived(work: _Work, rows: _Rows) -> _Rows:
     """The rows with what is derived from features, where the service has such."""
-    from pyspark.sql.pandas.types import to_arrow_schema
-
-    nothing = to_arrow_schema(rows.schema).empty_table()
-
-    def derive(table: pa.Table) -> pa.Table:
-        batches = [work.definitions().derive(work.service, batch) for batch in table.combine_chunks().to_batches()]
-        return _plain(pa.Table.from_batches(batches)) if batches else table
-
-    result = work.definitions().derive(work.service, pa.RecordBatch.from_pylist([], nothing.schema)).schema
-    if len(result) == len(nothing.schema):
+    names, nothing = rows.names, rows.nothing()
+    result = _plain(pa.Table.from_batches([work.derive(pa.RecordBatch.from_pylist([], nothing.schema))]))
+    if len(result.schema) == len(names):
         return rows
 
     def of_batches(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         for batch in batches:
-            yield from derive(pa.Table.from_batches([batch])).to_batches()
+            made = _plain(pa.Table.from_batches([work.derive(batch.rename_columns(names))]))
+            yield from made.rename_columns(_places(made.schema.names)).to_batches()
 
-    return rows.mapInArrow(of_batches, _spark(_plain(result.empty_table()).schema))
+    return _Rows(rows.frame.mapInArrow(of_batches, _Rows.schema(result)), result.schema.names)
 
 
 def _plain(table: pa.Table) -> pa.Table:
@@ -167,9 +198,3 @@ def _plain_type(kind: pa.DataType) -> pa.DataType:
     if pa.types.is_list(kind) or pa.types.is_large_list(kind):
         return pa.list_(_plain_type(kind.value_type))
     return kind
-
-
-def _spark(schema: pa.Schema) -> Any:
-    from pyspark.sql.pandas.types import from_arrow_schema
-
-    return from_arrow_schema(schema)

@@ -1,0 +1,114 @@
+"""The package against what `floodmark training-set` has made of the same events and the same spine.
+
+    package.py ADDRESS DEFINITIONS EVENTS OFFLINE SPINE SERVED CORRECTED
+
+EVENTS are JSON lines in the order in which they came, some of them late, some broken; OFFLINE is the offline store that they went to.
+"""
+
+import datetime
+import json
+import sys
+import warnings
+
+import floodmark
+import pandas as pd
+import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
+from same import same
+
+address, definitions, events_path, offline, spine_path, served_path, corrected_path = sys.argv[1:]
+served, corrected = pl.read_parquet(served_path), pl.read_parquet(corrected_path)
+of = {"service": "all", "time": "at", "event_id": "id"}
+client = floodmark.Client(address)
+spine = pq.read_table(spine_path)
+added = [name for name in served.columns if name not in spine.schema.names]
+
+
+def refused(call, *words):
+    try:
+        call()
+    except floodmark.FloodmarkError as error:
+        assert all(word in str(error) for word in words), f"{words}: {error}"
+        assert "gRPC client debug context" not in str(error) and len(str(error)) < 4_000, error
+    else:
+        raise AssertionError(f"not refused: {words}")
+
+
+def parsed(line):
+    try:
+        return json.loads(line)
+    except ValueError:
+        return None
+
+
+rows = [row for row in map(parsed, open(events_path)) if row]
+events = pa.Table.from_pylist(rows).select(["id", "at", "card", "shop", "amount"])
+events = events.set_column(1, "at", events["at"].cast(pa.timestamp("us")))
+
+# Late events are late in the process, too, and are not left out in silence.
+with warnings.catch_warnings(record=True) as said:
+    warnings.simplefilter("always")
+    found = floodmark.training_set(definitions, {"payments": events}, spine, **of)
+assert any(it.category is floodmark.FloodmarkWarning and "came too late" in str(it.message) for it in said), said
+assert said[0].filename == __file__, said[0].filename
+same(found, served, "frames in this process, as served")
+warnings.simplefilter("ignore", floodmark.FloodmarkWarning)
+same(floodmark.training_set(definitions, {"payments": events}, spine, mode="as_corrected", **of), corrected, "frames, as corrected")
+for mode, expected in (("as_served", served), ("as_corrected", corrected)):
+    same(floodmark.training_set(definitions, offline, spine, mode=mode, **of), expected, f"the offline store in this process, {mode}")
+    same(client.training_set(spine, mode=mode, **of), expected, f"the server, {mode}")
+assert not served.equals(corrected), "late events make a difference"
+
+# What is given comes back: the kind, the rows, their order, other columns, the index.
+same(client.training_set(pl.read_parquet(spine_path), **of), served, "Polars")
+frame = spine.to_pandas().set_index(pd.RangeIndex(7, 7 + spine.num_rows))
+for what, found in (
+    ("pandas from the server", client.training_set(frame, progress=True, **of)),
+    ("pandas in this process", floodmark.training_set(definitions, offline, frame, **of)),
+):
+    assert isinstance(found, pd.DataFrame) and found.index.equals(frame.index)
+    same(pl.from_pandas(found[added].reset_index(drop=True)), served.select(added), what)
+    pd.testing.assert_frame_equal(found[list(frame.columns)], frame)
+same(client.training_set(spine.slice(0, 0), **of), served.head(0), "no rows from the server")
+same(floodmark.training_set(definitions, offline, spine.slice(0, 0), **of), served.head(0), "no rows in this process")
+statuses = client.training_set(spine, statuses=True, **of)
+same(floodmark.training_set(definitions, offline, spine, statuses=True, **of), pl.from_arrow(statuses), "statuses")
+assert set(pl.from_arrow(statuses)["spend.n_1h.status"].cast(pl.String)) >= {"PRESENT", "NOT_FOUND"}
+
+# Errors name what is wrong, from the server and in the process.
+for make in (client.training_set, lambda spine, **of: floodmark.training_set(definitions, offline, spine, **of)):
+    refused(lambda: make(spine.drop_columns(["at"]), **of), "spine lacks the time column", "column=at")
+    refused(lambda: make(spine.drop_columns(["card"]), **of), "spine lacks the key column", "column=card")
+    refused(lambda: make(spine.set_column(2, "card", pa.array(["x"] * spine.num_rows)), **of), "key column has a type", "column=card")
+    refused(lambda: make(spine, **(of | {"service": "al"})), "no service has this name, did you mean all?")
+    refused(lambda: make(spine, version=2**60, **of), "version")
+    refused(lambda: make(object(), **of), "rows are expected as pandas, Polars or Arrow data")
+refused(lambda: floodmark.training_set("none.yaml", offline, spine, **of), "cannot be read", "file=none.yaml")
+refused(lambda: floodmark.training_set(definitions, {"payment": events}, spine, **of), "no source has this name, did you mean payments?")
+refused(lambda: floodmark.training_set(definitions, {"payments": "none.parquet"}, spine, **of), "no such file", "path=none.parquet")
+refused(lambda: floodmark.training_set(definitions, offline + "-none", spine, **of), offline + "-none")
+wrong = events.set_column(4, "amount", pa.array(["x"] * events.num_rows))
+refused(lambda: floodmark.training_set(definitions, {"payments": wrong}, spine, **of), "does not widen", "column=amount")
+refused(lambda: client.features([{"card": 1}], service="all"), "shop")
+refused(lambda: client.score([{"card": 1}], model="none"), "does not offer this call")
+refused(lambda: client.table("lat"), "lat")
+
+# Online reads: the same values.
+asked = pl.from_arrow(spine).filter(pl.all_horizontal(pl.col("card", "shop", "at").is_not_null())).select("card", "shop", "at").head(300)
+same(client.features(asked, service="all", time="at"), client.training_set(asked, service="all", time="at"), "online reads")
+[row] = client.features([{"card": 5, "shop": "s5"}], service="all", as_of=datetime.datetime(2023, 11, 20), statuses=True)
+assert row["spend.n_lifetime"] > 0 and row["spend.n_lifetime.status"] == "PRESENT", row
+assert client.features(asked, features=["spend.sum_1d", "shop_load.*"], time="at").columns[3:] == ["spend.sum_1d", "shop_load.biggest_12h"]
+assert client.services() == ["all"]
+
+# Events in bulk: what became of each, and what the next read sees.
+new = pd.DataFrame({"id": [-1, -2, -3], "at": pd.to_datetime(["2023-11-30"] * 3), "card": [901, 901, None], "shop": "s1", "amount": 0.5})
+new["card"] = new["card"].astype("Int64")
+ack = client.push(new, source="payments", partition="notebook")
+assert (ack["accepted"], ack["rejected"], [it["row"] for it in ack["rejections"]]) == (2, 1, [2]), ack
+assert client.push(new, source="payments", partition="notebook")["duplicates"] == 2
+[row] = client.features([{"card": 901, "shop": "s1"}], service="all", as_of=datetime.datetime(2023, 11, 30, 1))
+assert row["spend.n_lifetime"] == 2, row
+assert client.table("late").num_rows > 1_000
+print("all of it is the same")
