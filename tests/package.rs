@@ -68,7 +68,7 @@ fn every_way_to_a_training_set_leads_to_the_same_one() {
 }
 
 #[test]
-fn all_real_transactions_are_a_spine_in_process_and_in_spark() {
+fn all_real_transactions_are_a_spine_for_a_client_in_process_and_in_spark() {
     let Some(transactions) = data("transactions.parquet") else { return };
     let home = tempfile::tempdir().expect("a directory");
     let at = |name: &str| text(&home.path().join(name));
@@ -80,6 +80,14 @@ fn all_real_transactions_are_a_spine_in_process_and_in_spark() {
     let asked = [&[&definitions[..]], &of[..], &[&transactions, &expected, &input]].concat();
     let Some(said) = run(home.path(), "in_process.py", &asked) else { return };
     eprint!("{said}");
+    let running = start_defined(Path::new(&definitions), &home.path().join("store"), &[]);
+    let readme = text(&Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md"));
+    let Some(published) = data("published_features_to_2018-05.parquet") else { return };
+    let address = running.address.trim_start_matches("http://");
+    let said = run(&home.path().join("client"), "readme.py", &[&readme, address, &transactions, &text(&published)]);
+    eprint!("{}", said.unwrap_or_default());
+    running.terminate();
+    assert!(running.ended(), "it ends in order");
     let asked = [&[&definitions[..]], &of[..], &[&transactions, &expected, "-", &input]].concat();
     eprint!("{}", run(&home.path().join("spark"), "in_spark.py", &asked).unwrap_or_default());
 }
