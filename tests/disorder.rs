@@ -47,9 +47,9 @@ pub(crate) struct Payment {
     pub(crate) id: i64,
     pub(crate) at: i64,
     pub(crate) card: i64,
-    amount: f64,
-    visible: i64,
-    behind: bool,
+    pub(crate) amount: f64,
+    pub(crate) visible: i64,
+    pub(crate) behind: bool,
 }
 
 /// A small generator, the same everywhere.
@@ -76,7 +76,7 @@ pub(crate) fn payments() -> Vec<Payment> {
 }
 
 /// Sorted by when they arrive, each with the time from which it counts, by the rules (T6, T9).
-fn arriving(mut payments: Vec<(i64, Payment)>) -> Vec<Payment> {
+pub(crate) fn arriving(mut payments: Vec<(i64, Payment)>) -> Vec<Payment> {
     payments.sort_by_key(|(arrival, payment)| (*arrival, payment.id));
     let mut newest = i64::MIN / 2;
     let arrive = |(_, mut payment): (i64, Payment)| {

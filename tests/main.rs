@@ -17,6 +17,7 @@ mod kafka;
 mod keeping;
 mod kernel;
 mod models_command;
+mod modes;
 mod offline;
 mod online;
 mod package;

@@ -48,7 +48,17 @@ fn every_way_to_a_training_set_leads_to_the_same_one() {
     write_payments(&home.path().join("payments.jsonl"));
     write_spine(&home.path().join("spine.parquet"));
     let input = format!("payments={}", at("payments.jsonl"));
-    floodmark(&["replay", "--json", "--definitions", &at("definitions.yaml"), "--store", &at("store"), "--offline", &at("offline"), &input]);
+    floodmark(&[
+        "replay",
+        "--json",
+        "--definitions",
+        &at("definitions.yaml"),
+        "--store",
+        &at("store"),
+        "--offline",
+        &at("offline"),
+        &input,
+    ]);
     for mode in ["as-served", "as-corrected"] {
         training_set(&at("store"), ["all", "at", "id"], &at("spine.parquet"), mode, &at(&format!("{mode}.parquet")));
     }
