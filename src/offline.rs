@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use floodmark_features::definition::Definitions;
 use floodmark_intake::history::take_history;
-use floodmark_offline::{Flusher, OfflineError, OfflineStore};
+use floodmark_offline::{Flusher, Following, OfflineError, OfflineStore};
 use floodmark_store::{Settings, Store};
 
 use crate::failure::Failure;
@@ -34,15 +34,21 @@ pub(crate) fn finish(flusher: Option<Flusher>) -> Result<(), Failure> {
 
 /// A store in memory that holds what has been kept at a place, as views of these definitions see it, whichever it was taken in with.
 pub(crate) fn history(place: &str, definitions: &Arc<Definitions>) -> Result<Arc<Store>, Failure> {
+    follow(place, definitions).map(|(store, _)| store)
+}
+
+/// The same, and how to go on.
+pub(crate) fn follow(place: &str, definitions: &Arc<Definitions>) -> Result<(Arc<Store>, Following), Failure> {
     let read = |error: OfflineError| Failure::failed(error.to_string());
     let offline = OfflineStore::existing(&absolute(place)?, definitions).map_err(read)?;
     let store = Store::in_memory(definitions.clone(), Settings::default()).map_err(|error| Failure::open(&error))?;
-    let sources = offline.history_for(&store).map_err(read)?;
+    let mut following = Following::new(offline, &store);
+    let sources = following.newer().map_err(read)?;
     let total = sources.iter().map(|(_, events)| events.num_rows() as u64).sum();
     let bar = Bar::new("history");
     let taken = take_history(&store, &sources, &|events| bar.at(events, total));
     taken.map_err(|error| Failure::failed(error.to_string()))?;
-    Ok(Arc::new(store))
+    Ok((Arc::new(store), following))
 }
 
 fn failed(error: &OfflineError) -> Failure {

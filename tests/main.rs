@@ -9,6 +9,7 @@ mod disorder;
 mod disorder_real;
 mod flight;
 mod flink;
+mod follow;
 mod handbook;
 mod harness;
 mod http;

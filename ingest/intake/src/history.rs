@@ -27,8 +27,8 @@ pub enum HistoryError {
     Store(#[from] StoreError),
 }
 
-/// Takes the events of all sources into a store that has none: for each source a batch of its columns and those of [`column`], in the
-/// order of their sequence numbers. `watch` is told how many have been taken.
+/// Takes the events of all sources into a store that nobody else writes: for each source a batch of its columns and those of [`column`], in
+/// the order of their sequence numbers, later ones than it has. `watch` is told how many have been taken.
 pub fn take_history(store: &Store, sources: &[(usize, RecordBatch)], watch: &dyn Fn(u64)) -> Result<(), HistoryError> {
     let mut open = Vec::new();
     for (source, batch) in sources {
@@ -39,7 +39,8 @@ pub fn take_history(store: &Store, sources: &[(usize, RecordBatch)], watch: &dyn
     while let Some(at) = (0..open.len()).filter(|at| open[*at].version().is_some()).min_by_key(|at| open[*at].version()) {
         let Some((version, commit)) = open[at].next() else { break };
         let outputs = store.apply_on_all_cores(version, &commit)?;
-        store.publish(version, &commit, outputs);
+        // A source may be read further than another when that goes on: what was readable stays so.
+        store.publish(version.max(store.version()), &commit, outputs);
         taken += commit.read;
         watch(taken);
     }

@@ -110,6 +110,10 @@ catalog! {
         "How often the offline store could not be written; what waited goes on waiting.";
     OFFLINE_WAITING: Gauge "floodmark_offline_events_waiting" ["source"]
         "Events that can be read and are not in the offline store yet, late ones and duplicates included.";
+    FOLLOWED_EVENTS: Counter "floodmark_followed_events_total" []
+        "Events that `serve --offline` has taken in from the offline store since it began to answer.";
+    FOLLOW_FAILURES: Counter "floodmark_follow_failures_total" []
+        "How often `serve --offline` could not read the offline store; what it has is served, and it goes on trying.";
     ONLINE_WRITES: Counter "floodmark_online_writes_total" []
         "Rounds of writes to the online store.";
     ONLINE_WRITE_SECONDS: Gauge "floodmark_online_write_seconds" []

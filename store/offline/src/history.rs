@@ -1,9 +1,10 @@
 //! Reading history: the events of a source as they were taken in, in their order.
 
+use std::collections::HashSet;
 use std::thread;
 
-use arrow::array::{AsArray, RecordBatch, UInt32Array};
-use arrow::compute::{concat_batches, sort_to_indices, take_record_batch};
+use arrow::array::{AsArray, BooleanArray, PrimitiveArray, RecordBatch, UInt32Array};
+use arrow::compute::{concat_batches, filter_record_batch, sort_to_indices, take_record_batch};
 use arrow::datatypes::Int64Type;
 use floodmark_features::definition::Source;
 use floodmark_store::Store;
@@ -12,39 +13,89 @@ use floodmark_store::kept::column;
 use crate::error::OfflineError;
 use crate::{OfflineStore, events};
 
-impl OfflineStore {
-    /// The events of every source, with the columns that a store's views need of them.
-    pub fn history_for(&self, store: &Store) -> Result<Vec<(usize, RecordBatch)>, OfflineError> {
-        let of_source = |source| Ok((source, self.history(source, &needed(store, source))?));
-        (0..store.definitions().sources.len()).map(of_source).collect()
+/// How far somebody has read the events of a place.
+#[derive(Debug)]
+pub struct Following {
+    offline: OfflineStore,
+    /// For each source, what is needed of it, and what was read.
+    sources: Vec<(Vec<usize>, Read)>,
+}
+
+#[derive(Clone, Debug, Default)]
+struct Read {
+    /// Files that need not be looked at again.
+    files: HashSet<String>,
+    /// The greatest sequence number. A table grows by greater ones only; a file of others is one that was made of read ones.
+    sequence: Option<i64>,
+}
+
+impl Following {
+    /// From the first event, for a store's views.
+    pub fn new(offline: OfflineStore, store: &Store) -> Following {
+        let sources = 0..store.definitions().sources.len();
+        Following { offline, sources: sources.map(|source| (needed(store, source), Read::default())).collect() }
     }
 
-    /// All events of a source: its columns, of which those that are not `needed` are null throughout, then those of
-    /// [`floodmark_store::kept::column`], in the order in which they came.
-    pub fn history(&self, source: usize, needed: &[usize]) -> Result<RecordBatch, OfflineError> {
+    /// For each source, the events that were not read yet: its columns, of which those that no view needs are null throughout, then those
+    /// of [`floodmark_store::kept::column`], in the order in which they came. After an error nothing counts as read.
+    pub fn newer(&mut self) -> Result<Vec<(usize, RecordBatch)>, OfflineError> {
+        let read = self.sources.iter().enumerate();
+        let read = read.map(|(source, (needed, read))| self.offline.since(source, needed, read));
+        let found = read.collect::<Result<Vec<_>, _>>()?;
+        let mut batches = Vec::new();
+        for (source, (batch, read)) in found.into_iter().enumerate() {
+            self.sources[source].1 = read;
+            batches.push((source, batch));
+        }
+        Ok(batches)
+    }
+}
+
+impl OfflineStore {
+    /// The events of every source, with the columns that a store's views need of them.
+    pub fn history_for(self, store: &Store) -> Result<Vec<(usize, RecordBatch)>, OfflineError> {
+        Following::new(self, store).newer()
+    }
+
+    fn since(&self, source: usize, needed: &[usize], read: &Read) -> Result<(RecordBatch, Read), OfflineError> {
         let table = &self.events[source];
         let definition = &self.definitions.sources[source];
         let schema = events::schema_of(definition);
         let wanted = |at: usize| at >= definition.schema.columns.len() || needed.contains(&at);
         let names: Vec<&str> = (0..schema.fields().len()).filter(|at| wanted(*at)).map(|at| schema.field(at).name().as_str()).collect();
-        let files = table.files()?;
+        let all = table.files()?;
+        let files: Vec<&String> = all.iter().filter(|file| !read.files.contains(*file)).collect();
         let cores = thread::available_parallelism().map_or(1, usize::from);
-        let read = |files: &[String]| -> Result<Vec<RecordBatch>, OfflineError> {
-            let mut all = Vec::new();
+        let read_files = |files: &[&String]| -> Result<Vec<RecordBatch>, OfflineError> {
+            let mut found = Vec::new();
             for file in files {
                 for batch in table.read_file(file, Some(&names))? {
-                    all.push(events::filled(&batch, &schema)?);
+                    found.push(after(events::filled(&batch, &schema)?, read.sequence)?);
                 }
             }
-            Ok(all)
+            Ok(found)
         };
         let batches = thread::scope(|scope| {
-            let readers: Vec<_> = files.chunks(files.len().div_ceil(cores).max(1)).map(|files| scope.spawn(move || read(files))).collect();
+            let readers: Vec<_> =
+                files.chunks(files.len().div_ceil(cores).max(1)).map(|files| scope.spawn(move || read_files(files))).collect();
             let joined = readers.into_iter().map(|reader| reader.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
             joined.collect::<Result<Vec<_>, _>>()
         })?;
-        in_order(concat_batches(&schema, batches.iter().flatten())?)
+        let batch = in_order(concat_batches(&schema, batches.iter().flatten())?)?;
+        let sequence = sequences(&batch).and_then(|sequences| sequences.values().last().copied()).or(read.sequence);
+        Ok((batch, Read { files: all.into_iter().collect(), sequence }))
     }
+}
+
+fn sequences(batch: &RecordBatch) -> Option<&PrimitiveArray<Int64Type>> {
+    batch.column_by_name(column::SEQUENCE)?.as_primitive_opt()
+}
+
+/// The rows with greater sequence numbers.
+fn after(batch: RecordBatch, sequence: Option<i64>) -> Result<RecordBatch, OfflineError> {
+    let (Some(last), Some(sequences)) = (sequence, sequences(&batch)) else { return Ok(batch) };
+    let newer: BooleanArray = sequences.values().iter().map(|sequence| Some(*sequence > last)).collect();
+    Ok(filter_record_batch(&batch, &newer)?)
 }
 
 /// The columns of a source that its views need.
@@ -62,10 +113,7 @@ pub fn as_kept(source: &Source, rows: &RecordBatch) -> Result<RecordBatch, Offli
 
 /// Events by their sequence numbers. Files may come in any order, but most do not.
 pub fn in_order(batch: RecordBatch) -> Result<RecordBatch, OfflineError> {
-    let sequences = batch.column_by_name(column::SEQUENCE).filter(|column| {
-        let numbers = column.as_primitive_opt::<Int64Type>();
-        numbers.is_some_and(|numbers| !numbers.values().is_sorted())
-    });
+    let sequences = sequences(&batch).filter(|sequences| !sequences.values().is_sorted());
     let order: Option<UInt32Array> = sequences.map(|sequences| sort_to_indices(sequences, None, None)).transpose()?;
     Ok(match order {
         Some(order) => take_record_batch(&batch, &order)?,

@@ -25,7 +25,7 @@ use parking_lot::Mutex;
 
 pub use error::OfflineError;
 pub use flusher::{Flusher, Standing};
-pub use history::{as_kept, in_order};
+pub use history::{Following, as_kept, in_order};
 
 use crate::lake::Lake;
 use crate::table::{Appended, Table};
