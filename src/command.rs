@@ -15,6 +15,7 @@ mod score;
 mod scores;
 mod scoring;
 mod serve;
+mod stats;
 mod status;
 mod topic;
 mod training_set;
@@ -67,6 +68,8 @@ pub(crate) enum Command {
     Rejects(rejects::Args),
     /// Prints the windows that have closed.
     Windows(windows::Args),
+    /// What a service's features are like over some time, and how far they have moved from another.
+    Stats(stats::Args),
     /// Deletes what is left over in an offline store.
     Vacuum(vacuum::Args),
 }
@@ -93,6 +96,7 @@ impl Command {
             Command::Scores(args) => scores::run(&args, json),
             Command::Rejects(args) => rejects::run(&args, json),
             Command::Windows(args) => windows::run(&args, json),
+            Command::Stats(args) => stats::run(&args, json),
             Command::Vacuum(args) => vacuum::run(&args, json),
         }
     }

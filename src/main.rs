@@ -11,6 +11,7 @@ mod output;
 mod progress;
 mod repository;
 mod simulator;
+mod statistics;
 mod stored;
 
 use std::process::ExitCode;

@@ -6,7 +6,7 @@ use std::process::Command;
 use crate::clients::python;
 use crate::crash::{DEFINITIONS, write_payments};
 use crate::flight::write_spine;
-use crate::harness::real::{data, floodmark, fraud_definitions, text};
+use crate::harness::real::{data, floodmark, floodmark_lines, fraud_definitions, printed, text};
 use crate::push::start_defined;
 
 /// The package as an installed one is laid out: its Python files, and the module that was built with the tests.
@@ -66,6 +66,11 @@ fn every_way_to_a_training_set_leads_to_the_same_one() {
     let address = running.address.trim_start_matches("http://").to_owned();
     let (served, corrected, spine) = (at("as-served.parquet"), at("as-corrected.parquet"), at("spine.parquet"));
     let asked = [&address, &at("definitions.yaml"), &at("payments.jsonl"), &at("offline"), &spine, &served, &corrected];
+    let of = ["stats", "--definitions", &at("definitions.yaml"), "--offline", &at("offline"), "--service", "all"];
+    let lines = floodmark_lines(&[&of[..], &["--from", "2023-11-16", "--to", "2023-11-17", "--sample", "500", "--json"]].concat());
+    assert!(lines.len() == 8 && lines.iter().all(|line| line["rows"] == 500 && line["range"] == "range"), "{lines:?}");
+    let table = printed(&[&of[..], &["--from", "2023-11-16", "--to", "2023-11-17"]].concat());
+    assert!(table.starts_with("feature ") && table.lines().count() == 9, "{table}");
     let said = run(home.path(), "package.py", &asked.map(|argument| argument.as_str()));
     running.terminate();
     assert!(running.ended(), "it ends in order");

@@ -5,7 +5,7 @@ import datetime
 import json
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 import grpc
 import pyarrow as pa
@@ -18,6 +18,8 @@ from floodmark.kernel import Mode
 from floodmark.progress import bar
 from floodmark.v1 import features_pb2, features_pb2_grpc, score_pb2, score_pb2_grpc
 
+#: A time: a day, an instant, or either as text.
+Time: TypeAlias = datetime.date | str
 #: Rows of a message: small enough for a bar to move, large enough to cost nothing.
 CHUNK_ROWS = 1 << 16
 _COUNTS = ("accepted", "partially_late", "late", "rejected", "duplicates", "appended")
@@ -186,6 +188,30 @@ class Client:
         table = table.append_column("score", pa.array([row.score for row in answer.rows], pa.float64()))
         return back(table.append_column("model_version", pa.array([row.model_version for row in answer.rows], pa.int64())))
 
+    def statistics(
+        self,
+        *,
+        service: str,
+        between: tuple[Time, Time],
+        against: tuple[Time, Time] | None = None,
+        source: str | None = None,
+        sample: int | None = None,
+    ) -> pa.Table:
+        """What a service's features are like over some time, and with ``against`` how far they have moved from another.
+
+        The rows are events between two times, the second one not included, each as it would have been scored; there is a line for each
+        feature with counts, nulls, quantiles, and ``psi``, the population stability index: 0 where nothing has moved, above 0.1 worth a
+        look, above 0.25 another feature. The server has to have an offline store.
+
+        :param source: the source whose events are the rows; that of the service's first view if not said.
+        :param sample: so many rows of each time, the same ones each time that it is asked.
+        """
+        asked: dict[str, Any] = {"service": service, "source": source, "sample": sample} | _range(between)
+        command = json.dumps({"statistics": asked | ({"against": _range(against)} if against else {})})
+        with told():
+            info = self._flight.get_flight_info(flight.FlightDescriptor.for_command(command))
+            return self._flight.do_get(info.endpoints[0].ticket).read_all()
+
     def table(self, name: str) -> pa.Table:
         """A side output: ``late``, ``rejects`` or ``windows``."""
         with told():
@@ -227,6 +253,11 @@ def _exchange(rows: pa.Table, writer: Any, reader: Any, done: Callable[[int], ob
     if failures:
         raise failures[0]
     return pa.Table.from_batches(batches, reader.schema)
+
+
+def _range(between: tuple[Time, Time]) -> dict[str, str]:
+    start, end = (time.isoformat() if isinstance(time, datetime.date) else time for time in between)
+    return {"from": start, "to": end}
 
 
 def _send(rows: pa.Table, writer: Any) -> None:

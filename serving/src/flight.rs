@@ -14,6 +14,7 @@
 mod ask;
 pub mod get;
 pub mod put;
+pub mod statistics;
 #[cfg(test)]
 mod tests;
 
@@ -41,6 +42,7 @@ use tonic::{Request, Response, Status, Streaming};
 
 use self::get::Tables;
 use self::put::Producers;
+use self::statistics::Statistics;
 use crate::server::Calls;
 
 /// Rows that are worked on together.
@@ -73,6 +75,7 @@ pub struct Flight {
     store: Arc<Store>,
     producers: Option<Arc<dyn Producers>>,
     tables: Option<Arc<dyn Tables>>,
+    statistics: Option<Arc<dyn Statistics>>,
 }
 
 impl Flight {
@@ -81,7 +84,7 @@ impl Flight {
 
     /// Of this store.
     pub fn new(store: Arc<Store>) -> Flight {
-        Flight { store, producers: None, tables: None }
+        Flight { store, producers: None, tables: None, statistics: None }
     }
 
     /// The same, with whoever takes events.
@@ -92,6 +95,11 @@ impl Flight {
     /// The same, with tables to read.
     pub fn with_tables(self, tables: Arc<dyn Tables>) -> Flight {
         Flight { tables: Some(tables), ..self }
+    }
+
+    /// The same, with whoever makes statistics.
+    pub fn with_statistics(self, statistics: Option<Arc<dyn Statistics>>) -> Flight {
+        Flight { statistics, ..self }
     }
 
     /// Adds its calls.
@@ -112,6 +120,9 @@ impl Flight {
 
     /// The flight of that path.
     fn info_of(&self, descriptor: &FlightDescriptor) -> Result<FlightInfo, Status> {
+        if statistics::is_command(&descriptor.cmd) {
+            return statistics::info_of(&descriptor.cmd);
+        }
         match (descriptor.path.as_slice(), &self.tables) {
             ([kind, service], _) if kind == ask::TRAINING_SET => self.info(ask::service_named(self.store.definitions(), service)?),
             ([kind, table], Some(tables)) if kind == get::TABLE => get::info_of(&**tables, table),
@@ -228,6 +239,11 @@ impl FlightService for Flight {
     }
 
     async fn do_get(&self, request: Request<Ticket>) -> Result<Response<Self::DoGetStream>, Status> {
+        if statistics::is_command(&request.get_ref().ticket) {
+            let nobody = || Status::unimplemented("there are no events to make statistics of: start the server with --offline");
+            let statistics = self.statistics.clone().ok_or_else(nobody)?;
+            return Ok(Response::new(Box::pin(statistics::get(statistics, &request.get_ref().ticket).await?)));
+        }
         let none = || Status::unimplemented("there are no tables here; training sets come by DoExchange");
         let tables = self.tables.clone().ok_or_else(none)?;
         Ok(Response::new(Box::pin(get::get(tables, request.get_ref())?)))

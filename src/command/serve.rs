@@ -93,7 +93,7 @@ pub(crate) fn run(args: &Args, json: bool) -> Result<(), Failure> {
         }
         (None, Some(place)) => {
             let (store, follower) = Follower::start(place, &definitions, Duration::from_millis(args.follow_interval))?;
-            (Held::Memory(store), Some(follower))
+            (Held::Memory(store, crate::offline::absolute(place)?), Some(follower))
         }
         (None, None) => return Err(Failure::usage("expected --online URL or --offline PLACE".to_owned())),
     };

@@ -7,10 +7,12 @@ EVENTS are JSON lines in the order in which they came, some of them late, some b
 
 import datetime
 import json
+import math
 import sys
 import warnings
 
 import floodmark
+import numpy as np
 import pandas as pd
 import polars as pl
 import pyarrow as pa
@@ -101,6 +103,39 @@ same(client.features(asked, service="all", time="at"), client.training_set(asked
 assert row["spend.n_lifetime"] > 0 and row["spend.n_lifetime.status"] == "PRESENT", row
 assert client.features(asked, features=["spend.sum_1d", "shop_load.*"], time="at").columns[3:] == ["spend.sum_1d", "shop_load.biggest_12h"]
 assert client.services() == ["all"]
+
+# Statistics are those of the training set of the same events, counted in plain steps.
+kept = pl.read_delta(f"{offline}/events/payments").select(events.column_names)
+starts = ["2023-11-16", "2023-11-18", "2023-11-20"]
+told = pl.from_arrow(client.statistics(service="all", between=(starts[1], starts[2]), against=(starts[0], starts[1]), sample=10**7))
+days = [datetime.datetime.fromisoformat(start).replace(tzinfo=datetime.timezone.utc) for start in starts]
+parts = [kept.filter(pl.col("at").dt.replace_time_zone("UTC").is_between(start, end, closed="left")) for start, end in zip(days, days[1:])]
+against, range_ = (floodmark.training_set(definitions, offline, part, **of) for part in parts)
+assert told.height == 2 * len(added), told
+for name in added:
+    line = {row["range"]: row for row in told.filter(pl.col("feature") == name).iter_rows(named=True)}
+    bins = []
+    for which, frame in (("range", range_), ("against", against)):
+        values = np.sort(frame[name].drop_nulls().cast(pl.Float64).to_numpy())
+        rank = lambda share: values[max(math.ceil(share * len(values)), 1) - 1]
+        found, nulls = line[which], frame[name].null_count()
+        assert (found["rows"], found["nulls"], found["distinct"]) == (frame.height, nulls, len(np.unique(values))), (name, found)
+        assert math.isclose(found["mean"], values.mean(), rel_tol=1e-9), (name, found)
+        assert [found["min"], found["p25"], found["p50"], found["p99"], found["max"]] == [rank(q) for q in (0, 0.25, 0.5, 0.99, 1)], (name, found)
+        bins.append((values, nulls, rank))
+    (ours, our_nulls, _), (theirs, their_nulls, rank) = bins
+    edges = np.unique([rank(tenth / 10) for tenth in range(1, 10)])
+    shares = []
+    for values, nulls in ((ours, our_nulls), (theirs, their_nulls)):
+        counts = np.append(np.bincount(np.searchsorted(edges, values), minlength=len(edges) + 1), nulls)
+        shares.append(np.maximum(counts / counts.sum(), 1e-4))
+    psi = float(((shares[0] - shares[1]) * np.log(shares[0] / shares[1])).sum())
+    assert math.isclose(line["range"]["psi"], psi, rel_tol=1e-9, abs_tol=1e-12) and line["against"]["psi"] is None, (name, psi, line)
+sampled = client.statistics(service="all", between=(starts[0], starts[2]), sample=1_000)
+assert sampled["rows"].to_pylist() == [1_000] * len(added) and sampled.equals(client.statistics(service="all", between=(starts[0], starts[2]), sample=1_000))
+refused(lambda: client.statistics(service="al", between=(starts[0], starts[1])), "no service has this name, did you mean all?")
+refused(lambda: client.statistics(service="all", between=("then", starts[1])), "a time is expected", "found=then")
+assert client.statistics(service="all", between=("1999-01-01", "1999-01-02"))["rows"].to_pylist() == [0] * len(added)
 
 # Events in bulk: what became of each, and what the next read sees.
 new = pd.DataFrame({"id": [-1, -2, -3], "at": pd.to_datetime(["2023-11-30"] * 3), "card": [901, 901, None], "shop": "s1", "amount": 0.5})

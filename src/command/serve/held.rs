@@ -10,27 +10,29 @@ use floodmark_serving::service::Features;
 use floodmark_store::Store;
 use floodmark_store::redis::Reader;
 
+use crate::statistics::OfStore;
+
 /// Where features are.
 #[derive(Clone)]
 pub(super) enum Held {
     /// In Redis, which others fill.
     Redis(Arc<Reader>),
-    /// Here.
-    Memory(Arc<Store>),
+    /// Here, of what is kept at a place.
+    Memory(Arc<Store>, String),
 }
 
 impl Held {
     pub(super) fn features(&self) -> Features {
         match self {
             Held::Redis(reader) => Features::over_redis(reader.another()),
-            Held::Memory(store) => Features::new(store.clone()),
+            Held::Memory(store, _) => Features::new(store.clone()),
         }
     }
 
     pub(super) fn scores(&self, models: Arc<Registry>) -> Scores {
         match self {
             Held::Redis(reader) => Scores::over_redis(reader.another(), models),
-            Held::Memory(store) => Scores::new(store.clone(), models),
+            Held::Memory(store, _) => Scores::new(store.clone(), models),
         }
     }
 
@@ -38,14 +40,17 @@ impl Held {
     pub(super) fn add_flight(&self, calls: Calls) -> Calls {
         match self {
             Held::Redis(_) => calls,
-            Held::Memory(store) => Flight::new(store.clone()).add_to(calls),
+            Held::Memory(store, place) => {
+                let statistics = OfStore { store: store.clone(), place: place.clone() };
+                Flight::new(store.clone()).with_statistics(Some(Arc::new(statistics))).add_to(calls)
+            }
         }
     }
 
     pub(super) fn store(&self) -> Option<Arc<Store>> {
         match self {
             Held::Redis(_) => None,
-            Held::Memory(store) => Some(store.clone()),
+            Held::Memory(store, _) => Some(store.clone()),
         }
     }
 
@@ -53,7 +58,7 @@ impl Held {
     pub(super) fn place(&self) -> &'static str {
         match self {
             Held::Redis(_) => "from Redis",
-            Held::Memory(_) => "from an offline store",
+            Held::Memory(..) => "from an offline store",
         }
     }
 }

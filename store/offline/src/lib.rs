@@ -9,6 +9,7 @@ mod events;
 mod flusher;
 mod history;
 mod lake;
+mod range;
 pub mod side;
 mod table;
 #[cfg(test)]
