@@ -228,6 +228,52 @@ async fn a_new_view_has_all_of_history_and_follows_while_the_old_ones_answer() {
     assert!(ended.await.expect("no panic"), "they end in order");
 }
 
+#[test]
+fn a_new_view_counts_events_that_came_too_late_for_every_view_of_then() {
+    let home = tempfile::tempdir().expect("a directory");
+    let at = |name: &str| text(&home.path().join(name));
+    write_payments(&home.path().join("payments.jsonl"));
+    let all = std::fs::read_to_string(at("payments.jsonl")).expect("lines");
+    // Of then there are views of half a day at most, and one event in a hundred came up to three days late.
+    let (before, views) = DEFINITIONS.split_once("  spend:\n").expect("a view");
+    let (_, shop_load) = views.split_once("  shop_load:\n").expect("a view");
+    let before = before.replace("  card: { keys: [card] }\n", "");
+    let old = format!("{before}  shop_load:\n{}", shop_load.replace("[spend.*, sessions.*, shop_load.*]", "[shop_load.*]"));
+    std::fs::write(at("old.yaml"), old).expect("definitions");
+    std::fs::write(at("new.yaml"), new_definitions()).expect("definitions");
+    let input = format!("payments={}", at("payments.jsonl"));
+    let report =
+        floodmark(&["replay", "--json", "--definitions", &at("old.yaml"), "--store", &at("store"), "--offline", &at("offline"), &input]);
+    assert!(report["late"].as_u64().is_some_and(|late| late > 1_000), "{report}");
+
+    let taken = payments(&all.lines().collect::<Vec<_>>());
+    let late = taken.iter().filter(|p| p.visible >= p.at + 12 * HOUR).count();
+    assert_eq!(report["late"], late);
+    let mut chance = Chance(0x1a7e);
+    let asked: Vec<(i64, i64)> = (0..ASKED).map(|_| (chance.below(800) as i64, START + chance.below(150 * HOUR as u64) as i64)).collect();
+    write_spine(&home.path().join("spine.parquet"), &asked);
+    let of = [
+        "--offline",
+        &at("offline"),
+        "--definitions",
+        &at("new.yaml"),
+        "--service",
+        "new",
+        "--time",
+        "at",
+        "--spine",
+        &at("spine.parquet"),
+    ];
+    floodmark(&[&["training-set", "--json"], &of[..], &["--out", &at("training.parquet")]].concat());
+    check_training_set(&at("training.parquet"), &asked, &taken);
+    // The late ones matter, or nothing is shown.
+    let on_time: Vec<Payment> = payments(&all.lines().collect::<Vec<_>>()).into_iter().filter(|p| p.visible < p.at + 12 * HOUR).collect();
+    let differ = |(card, as_of): &&(i64, i64)| recount(&taken, *card, *as_of).1 != recount(&on_time, *card, *as_of).1;
+    let differing = asked.iter().filter(differ).count();
+    eprintln!("{differing} of {ASKED} counts hold an event that came too late for the old views");
+    assert!(differing > 20);
+}
+
 /// Rows of the events' table, as its log says.
 fn kept(place: &Path) -> usize {
     let log = place.join("events/payments/_delta_log");

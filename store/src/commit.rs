@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use crate::error::{StoreError, engine};
 use crate::layout::{LOG, PROGRESS, REJECTS, WHOLE_COMMIT};
 use crate::side::RejectedRecord;
-use crate::waiting::{CommitEvents, Queue};
+use crate::waiting::{CommitEvents, Queue, Refused};
 use crate::{Store, Syncs, Writer};
 
 /// Rows applied under one hold of a partition's lock: bounds how long a reader can wait.
@@ -248,7 +248,7 @@ impl Store {
         let mut exceptions: Vec<(u64, Outcome)> = outputs.iter_mut().flat_map(|o| o.exceptions.drain(..)).collect();
         exceptions.sort_unstable();
         let mut tally = Tally { read, rejected, accepted: read - rejected, ..Tally::default() };
-        let mut refused = (self.to_score.has(version) || self.to_keep.has(version)).then(Vec::new);
+        let mut refused = (self.to_score.has(version) || self.to_keep.has(version)).then(Refused::default);
         for event in exceptions.chunk_by(|a, b| a.0 == b.0) {
             let best = if event.len() < sections { Outcome::Accepted } else { event[0].1 };
             match best {
@@ -257,12 +257,15 @@ impl Store {
                 Outcome::Duplicate => {
                     tally.accepted -= 1;
                     tally.duplicates += 1;
-                    refused.iter_mut().for_each(|refused| refused.push(event[0].0));
+                    refused.iter_mut().for_each(|refused| refused.all.push(event[0].0));
                 }
                 Outcome::Late => {
                     tally.accepted -= 1;
                     tally.late += 1;
-                    refused.iter_mut().for_each(|refused| refused.push(event[0].0));
+                    if let Some(refused) = &mut refused {
+                        refused.all.push(event[0].0);
+                        refused.late.push(event[0].0);
+                    }
                 }
             }
         }

@@ -9,7 +9,7 @@ use redb::Durability;
 use crate::Store;
 use crate::error::{OfflinePlaceError, StoreError, engine};
 use crate::layout::{META, META_OFFLINE};
-use crate::waiting::Known;
+use crate::waiting::{Known, Refused};
 
 /// Columns that follow those of the source in what waits, and in the offline store.
 pub mod column {
@@ -36,6 +36,8 @@ pub struct Kept {
     pub first: u64,
     /// Sequence numbers of those that were not accepted, ascending.
     pub refused: Vec<u64>,
+    /// Of those, the ones that came too late for every view: views of other definitions may count them.
+    pub late: Vec<u64>,
     /// The events, as their writer wrote them.
     pub bytes: Vec<u8>,
 }
@@ -76,7 +78,8 @@ impl Store {
         });
         let read = |(version, known): (u64, Known)| {
             let bytes = self.to_keep.read(&self.database, version)?;
-            Ok(Kept { version, first: known.sequences.start, refused: known.refused, bytes })
+            let Refused { all, late } = known.refused;
+            Ok(Kept { version, first: known.sequences.start, refused: all, late, bytes })
         };
         known.into_iter().map(read).collect()
     }

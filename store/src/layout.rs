@@ -46,6 +46,8 @@ pub(crate) const PART_EVENTS: u8 = 0;
 pub(crate) const PART_NOTE: u8 = 1;
 /// Those of them that were not accepted.
 pub(crate) const PART_REFUSED: u8 = 2;
+/// Those of them that came too late for every view, if there are such.
+pub(crate) const PART_LATE: u8 = 3;
 pub(crate) const PREDICTIONS: TableDefinition<'_, Bytes, Bytes> = TableDefinition::new("predictions");
 
 /// The format that this program writes.

@@ -80,7 +80,7 @@ impl Store {
         let waiting = self.to_score.known().into_iter().filter(|(version, _)| !scored.ready.contains_key(version));
         let shown = waiting.map(|(version, known)| {
             let all = known.sequences.end - known.sequences.start;
-            Waiting { version, source: known.source, events: all - known.refused.len() as u64 }
+            Waiting { version, source: known.source, events: all - known.refused.all.len() as u64 }
         });
         shown.collect()
     }
@@ -93,7 +93,7 @@ impl Store {
         let Some(known) = self.to_score.known_at(version) else { return Ok(None) };
         let bytes = self.to_score.read(&self.database, version)?;
         let to_score = CommitEvents { sequences: known.sequences, bytes };
-        Ok(Some(Unscored { version, source: known.source, to_score, refused: known.refused }))
+        Ok(Some(Unscored { version, source: known.source, to_score, refused: known.refused.all }))
     }
 
     /// Keeps the scores of all accepted events of a commit, by sequence number. They are durable with the next commit, checkpoint, or

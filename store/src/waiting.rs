@@ -12,7 +12,7 @@ use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition, WriteTran
 use serde::{Deserialize, Serialize};
 
 use crate::error::{StoreError, engine};
-use crate::layout::{Bytes, PART_EVENTS, PART_NOTE, PART_REFUSED};
+use crate::layout::{Bytes, PART_EVENTS, PART_LATE, PART_NOTE, PART_REFUSED};
 
 /// The events of a commit, for whoever waits for them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -28,8 +28,16 @@ pub struct CommitEvents {
 pub(crate) struct Known {
     pub(crate) source: usize,
     pub(crate) sequences: Range<u64>,
-    /// Sequence numbers of the events that were not accepted, ascending: late ones and duplicates.
-    pub(crate) refused: Vec<u64>,
+    pub(crate) refused: Refused,
+}
+
+/// Sequence numbers of events that were not accepted, ascending.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Refused {
+    /// All of them: late ones and duplicates.
+    pub(crate) all: Vec<u64>,
+    /// Those that came too late for every view.
+    pub(crate) late: Vec<u64>,
 }
 
 /// Commits whose events wait, by version.
@@ -49,7 +57,7 @@ struct Note {
 struct Entry {
     note: Note,
     /// Who was not accepted; known once the commit is published.
-    refused: Option<Vec<u64>>,
+    refused: Option<Refused>,
     /// Whether the table has it too.
     at_rest: bool,
 }
@@ -87,9 +95,9 @@ impl Queue {
     }
 
     /// Says which events of a commit were not accepted.
-    pub(crate) fn refuse(&self, version: u64, refused: &[u64]) {
+    pub(crate) fn refuse(&self, version: u64, refused: &Refused) {
         if let Some(entry) = self.entries.lock().get_mut(&version) {
-            entry.refused = Some(refused.to_vec());
+            entry.refused = Some(refused.clone());
         }
     }
 
@@ -137,7 +145,7 @@ impl Queue {
     pub(crate) fn remove(&self, transaction: &WriteTransaction, versions: &[u64]) -> Result<(), StoreError> {
         let mut table = transaction.open_table(self.table).map_err(engine)?;
         for version in versions {
-            for part in [PART_EVENTS, PART_NOTE, PART_REFUSED] {
+            for part in [PART_EVENTS, PART_NOTE, PART_REFUSED, PART_LATE] {
                 table.remove((*version, part)).map_err(engine)?;
             }
         }
@@ -161,7 +169,10 @@ impl Queue {
             if table.get((*version, PART_NOTE)).map_err(engine)?.is_none() {
                 continue;
             }
-            table.insert((*version, PART_REFUSED), snapshot(refused).as_slice()).map_err(engine)?;
+            table.insert((*version, PART_REFUSED), snapshot(&refused.all).as_slice()).map_err(engine)?;
+            if !refused.late.is_empty() {
+                table.insert((*version, PART_LATE), snapshot(&refused.late).as_slice()).map_err(engine)?;
+            }
             noted.push(*version);
         }
         Ok(noted)
@@ -188,6 +199,8 @@ impl Queue {
             let part = |part| table.get((version, part)).map_err(engine);
             let note = part(PART_NOTE)?.ok_or(Damaged { what: "events that wait have no note" })?;
             let refused = part(PART_REFUSED)?.map(|bytes| restore(bytes.value())).transpose()?;
+            let late = part(PART_LATE)?.map(|bytes| restore(bytes.value())).transpose()?.unwrap_or_default();
+            let refused = refused.map(|all| Refused { all, late });
             entries.insert(version, Entry { note: restore(note.value())?, at_rest: refused.is_some(), refused });
         }
         Ok(())

@@ -53,8 +53,25 @@ pub(crate) fn schema_of(source: &Source) -> SchemaRef {
     Arc::new(Schema::new(fields))
 }
 
+/// What the table of a source's events is called that came too late for every view.
+pub(crate) fn late_table_of(source: &Source) -> String {
+    format!("late_events/{}", source.name)
+}
+
 /// The accepted events of a commit, as rows of that schema.
 pub(crate) fn rows_of(kept: &Kept, schema: &SchemaRef) -> Result<Vec<RecordBatch>, OfflineError> {
+    rows_with(kept, schema, |sequence| kept.refused.binary_search(&sequence).is_err())
+}
+
+/// Its events that came too late for every view, in the same way.
+pub(crate) fn late_rows_of(kept: &Kept, schema: &SchemaRef) -> Result<Vec<RecordBatch>, OfflineError> {
+    match kept.late.is_empty() {
+        true => Ok(Vec::new()),
+        false => rows_with(kept, schema, |sequence| kept.late.binary_search(&sequence).is_ok()),
+    }
+}
+
+fn rows_with(kept: &Kept, schema: &SchemaRef, wanted: impl Fn(u64) -> bool) -> Result<Vec<RecordBatch>, OfflineError> {
     let mut first = kept.first;
     let mut all = Vec::new();
     let stream = StreamReader::try_new(kept.bytes.as_slice(), None)?;
@@ -64,8 +81,7 @@ pub(crate) fn rows_of(kept: &Kept, schema: &SchemaRef) -> Result<Vec<RecordBatch
         let rows = batch.num_rows();
         let sequences: Vec<i64> = (first..first + rows as u64).map(|sequence| sequence as i64).collect();
         first += rows as u64;
-        let accepted: BooleanArray =
-            sequences.iter().map(|sequence| Some(kept.refused.binary_search(&(*sequence as u64)).is_err())).collect();
+        let taken: BooleanArray = sequences.iter().map(|sequence| Some(wanted(*sequence as u64))).collect();
         let versions = Int64Array::from_value(kept.version as i64, rows);
         let partitions = StringArray::from_iter_values(std::iter::repeat_n(&partition, rows));
         // By name: what waits may be older than the definitions.
@@ -78,7 +94,7 @@ pub(crate) fn rows_of(kept: &Kept, schema: &SchemaRef) -> Result<Vec<RecordBatch
             }
         };
         let batch = RecordBatch::try_new(schema.clone(), schema.fields().iter().map(column).collect())?;
-        all.push(if accepted.true_count() == rows { batch } else { filter_record_batch(&batch, &accepted)? });
+        all.push(if taken.true_count() == rows { batch } else { filter_record_batch(&batch, &taken)? });
     }
     all.retain(|batch| batch.num_rows() > 0);
     Ok(all)

@@ -11,14 +11,15 @@ use floodmark_store::Store;
 use floodmark_store::kept::column;
 
 use crate::error::OfflineError;
+use crate::table::Table;
 use crate::{OfflineStore, events};
 
 /// How far somebody has read the events of a place.
 #[derive(Debug)]
 pub struct Following {
     offline: OfflineStore,
-    /// For each source, what is needed of it, and what was read.
-    sources: Vec<(Vec<usize>, Read)>,
+    /// For each source, what is needed of it, and what was read of its events and of those that came too late for every view of then.
+    sources: Vec<(Vec<usize>, [Read; 2])>,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -33,15 +34,23 @@ impl Following {
     /// From the first event, for a store's views.
     pub fn new(offline: OfflineStore, store: &Store) -> Following {
         let sources = 0..store.definitions().sources.len();
-        Following { offline, sources: sources.map(|source| (needed(store, source), Read::default())).collect() }
+        Following { offline, sources: sources.map(|source| (needed(store, source), Default::default())).collect() }
     }
 
     /// For each source, the events that were not read yet: its columns, of which those that no view needs are null throughout, then those
     /// of [`floodmark_store::kept::column`], in the order in which they came. After an error nothing counts as read.
     pub fn newer(&mut self) -> Result<Vec<(usize, RecordBatch)>, OfflineError> {
-        let read = self.sources.iter().enumerate();
-        let read = read.map(|(source, (needed, read))| self.offline.since(source, needed, read));
-        let found = read.collect::<Result<Vec<_>, _>>()?;
+        let mut found = Vec::new();
+        for (source, (needed, [events, late])) in self.sources.iter().enumerate() {
+            let (mut batch, events) = self.offline.since(&self.offline.events[source], source, needed, events)?;
+            let mut read = [events, late.clone()];
+            if let Some(table) = &self.offline.late[source] {
+                let (others, late) = self.offline.since(table, source, needed, late)?;
+                batch = in_order(concat_batches(&batch.schema(), [&batch, &others])?)?;
+                read[1] = late;
+            }
+            found.push((batch, read));
+        }
         let mut batches = Vec::new();
         for (source, (batch, read)) in found.into_iter().enumerate() {
             self.sources[source].1 = read;
@@ -57,8 +66,7 @@ impl OfflineStore {
         Following::new(self, store).newer()
     }
 
-    fn since(&self, source: usize, needed: &[usize], read: &Read) -> Result<(RecordBatch, Read), OfflineError> {
-        let table = &self.events[source];
+    fn since(&self, table: &Table, source: usize, needed: &[usize], read: &Read) -> Result<(RecordBatch, Read), OfflineError> {
         let definition = &self.definitions.sources[source];
         let schema = events::schema_of(definition);
         let wanted = |at: usize| at >= definition.schema.columns.len() || needed.contains(&at);

@@ -18,9 +18,11 @@ mod tests;
 use std::sync::Arc;
 use std::time::Duration;
 
-use arrow::datatypes::Schema;
+use arrow::array::RecordBatch;
+use arrow::datatypes::{Schema, SchemaRef};
 use floodmark_features::definition::Definitions;
 use floodmark_features::time::Time;
+use floodmark_store::kept::Kept;
 use floodmark_store::{OutputKind, Store};
 use parking_lot::Mutex;
 
@@ -43,6 +45,9 @@ pub struct OfflineStore {
     definitions: Arc<Definitions>,
     /// For each source, the table of its events.
     events: Vec<Table>,
+    /// And that of its events that came too late for every view: views of other definitions may count them. A place that was made before
+    /// such were kept, and is only read, has none.
+    late: Vec<Option<Table>>,
     /// For each kind of side output, its table.
     side: Vec<(OutputKind, Table)>,
     /// One flush after the other.
@@ -69,7 +74,7 @@ impl OfflineStore {
         if owner != own {
             return Err(OfflineError::Owned { place: place.to_owned(), owner, own });
         }
-        OfflineStore::with(lake, store.definitions(), Table::open)
+        OfflineStore::with(lake, store.definitions(), true, Table::open)
     }
 
     /// Opens tables that are there, to be read and kept in order; they are left as they are.
@@ -80,19 +85,25 @@ impl OfflineStore {
                 return Err(OfflineError::Missing { place: place.to_owned(), source_name: source.name.clone() });
             }
         }
-        OfflineStore::with(lake, definitions, |lake, name, _| Table::existing(lake, name))
+        OfflineStore::with(lake, definitions, false, |lake, name, _| Table::existing(lake, name))
     }
 
     fn with(
         lake: Arc<Lake>,
         definitions: &Arc<Definitions>,
+        makes: bool,
         open: impl Fn(&Arc<Lake>, &str, &Schema) -> Result<Table, OfflineError>,
     ) -> Result<OfflineStore, OfflineError> {
-        let events = definitions.sources.iter().map(|source| open(&lake, &events::table_of(source), &events::schema_of(source)));
-        let events = events.collect::<Result<_, _>>()?;
+        let (mut events, mut late) = (Vec::new(), Vec::new());
+        for source in &definitions.sources {
+            let schema = events::schema_of(source);
+            events.push(open(&lake, &events::table_of(source), &schema)?);
+            let name = events::late_table_of(source);
+            late.push(if makes || Table::exists(&lake, &name)? { Some(open(&lake, &name, &schema)?) } else { None });
+        }
         let side = side::KINDS.iter().map(|kind| Ok((*kind, open(&lake, side::table_of(*kind), &side::schema_of(*kind))?)));
         let side = side.collect::<Result<_, OfflineError>>()?;
-        Ok(OfflineStore { lake, definitions: definitions.clone(), events, side, flushing: Mutex::new(()) })
+        Ok(OfflineStore { lake, definitions: definitions.clone(), events, late, side, flushing: Mutex::new(()) })
     }
 
     /// Where it lies.
@@ -130,7 +141,7 @@ impl OfflineStore {
     }
 
     fn tables(&self) -> impl Iterator<Item = &Table> {
-        self.events.iter().chain(self.side.iter().map(|(_, table)| table))
+        self.events.iter().chain(self.late.iter().flatten()).chain(self.side.iter().map(|(_, table)| table))
     }
 
     fn flush_events(&self, store: &Store, source: usize, until: u64, flushed: &mut Flushed) -> Result<(), OfflineError> {
@@ -144,6 +155,10 @@ impl OfflineStore {
             let waiting = store.kept_within(source, at + 1..until.max(at + 1), FILE_ROWS)?;
             let Some(last) = waiting.last() else { return Ok(()) };
             at = last.version;
+            // Before the events, whose position says that all is done up to there.
+            if let Some(late) = &self.late[source] {
+                flushed.side += flush_late(late, &name, &waiting, &schema)?;
+            }
             let mut batches = Vec::new();
             for kept in &waiting {
                 batches.extend(events::rows_of(kept, &schema)?);
@@ -175,4 +190,16 @@ impl OfflineStore {
             }
         }
     }
+}
+
+/// Brings the late events of commits into their table: those that an interrupted flush has not brought yet. Says how many.
+fn flush_late(table: &Table, name: &str, waiting: &[Kept], schema: &SchemaRef) -> Result<u64, OfflineError> {
+    let brought = table.position(name)?.unwrap_or(0);
+    let (mut batches, mut last) = (Vec::new(), brought);
+    for kept in waiting.iter().filter(|kept| kept.version > brought && !kept.late.is_empty()) {
+        batches.extend(events::late_rows_of(kept, schema)?);
+        last = kept.version;
+    }
+    let rows: usize = batches.iter().map(RecordBatch::num_rows).sum();
+    Ok(if rows > 0 && table.append(name, last, &batches)? == Appended::Now { rows as u64 } else { 0 })
 }

@@ -146,7 +146,7 @@ fn events_that_wait_from_before_a_column_was_added_are_rows_with_null_there() {
     let batch = RecordBatch::try_new(schema.clone(), vec![numbers(0), numbers(10), numbers(20)]).expect("a batch");
     let mut stream = StreamWriter::try_new(Vec::new(), &schema).expect("a stream");
     stream.write(&batch).expect("rows");
-    let kept = Kept { version: 7, first: 100, refused: vec![101, 103], bytes: stream.into_inner().expect("bytes") };
+    let kept = Kept { version: 7, first: 100, refused: vec![101, 103], late: vec![103], bytes: stream.into_inner().expect("bytes") };
     let wanted = crate::events::schema_of(&newer.sources[0]);
     let found = crate::events::rows_of(&kept, &wanted).expect("rows").remove(0);
     let column = |name: &str| found.column_by_name(name).expect("a column").clone();
