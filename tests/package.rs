@@ -83,6 +83,20 @@ fn every_way_to_a_training_set_leads_to_the_same_one() {
 }
 
 #[test]
+fn the_example_notebook_runs() {
+    let home = tempfile::tempdir().expect("a directory");
+    let offline = text(&home.path().join("offline"));
+    let definitions = fraud_definitions();
+    let more = ["--offline", &offline, "--offline-interval", "200"];
+    let running = start_defined(Path::new(&definitions), &home.path().join("store"), &more);
+    let notebook = text(&Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/training_set.ipynb"));
+    let said = run(home.path(), "notebook.py", &[&notebook, running.address.trim_start_matches("http://")]);
+    eprint!("{}", said.unwrap_or_default());
+    running.terminate();
+    assert!(running.ended(), "it ends in order");
+}
+
+#[test]
 fn all_real_transactions_are_a_spine_for_a_client_in_process_and_in_spark() {
     let Some(transactions) = data("transactions.parquet") else { return };
     let home = tempfile::tempdir().expect("a directory");

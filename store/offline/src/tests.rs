@@ -158,6 +158,27 @@ fn events_that_wait_from_before_a_column_was_added_are_rows_with_null_there() {
 }
 
 #[test]
+fn late_events_are_brought_once_however_an_interrupted_flush_is_cut_the_next_time() {
+    let text = "sources:\n  s:\n    schema: { id: int64, at: timestamp, card: int64 }\n    event_time: at\n    event_id: id\n\
+                entities:\n  card: { keys: [card] }\nviews:\n  v: { entity: card, source: s, features: { n: { count: '*', windows: [1h] } } }\n";
+    let definitions = Definitions::parse("test.yaml", text).expect("definitions");
+    let (home, wanted) = (tempfile::tempdir().expect("a directory"), crate::events::schema_of(&definitions.sources[0]));
+    let schema = Arc::new(Schema::new_with_metadata(vec![Field::new("id", DataType::Int64, true)], [("_partition", "p")]));
+    // Four events a commit, of which the first is late.
+    let kept = |version: u64| {
+        let (first, mut stream) = (version * 10, StreamWriter::try_new(Vec::new(), &schema).expect("a stream"));
+        let ids: ArrayRef = Arc::new(Int64Array::from_iter_values(first as i64..first as i64 + 4));
+        stream.write(&RecordBatch::try_new(schema.clone(), vec![ids]).expect("a batch")).expect("rows");
+        Kept { version, first, refused: vec![first, first + 2], late: vec![first], bytes: stream.into_inner().expect("bytes") }
+    };
+    let table = Table::open(&lake(&home), "late_events/s", &wanted).expect("a table");
+    let flush =
+        |versions: std::ops::Range<u64>| crate::flush_late(&table, "a", &versions.map(kept).collect::<Vec<_>>(), &wanted).expect("a flush");
+    assert_eq!((flush(1..3), flush(1..3), flush(2..6), flush(1..6)), (2, 0, 3, 0));
+    assert_eq!(all(&table), [10, 20, 30, 40, 50]);
+}
+
+#[test]
 fn what_others_have_written_in_another_form_is_the_same_and_what_does_not_fit_is_an_error() {
     let wanted = Arc::new(Schema::new(vec![Field::new("n", DataType::Int64, true), Field::new("t", DataType::Utf8, true)]));
     let of = |n: ArrayRef| {
