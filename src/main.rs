@@ -4,6 +4,7 @@
 
 mod command;
 mod failure;
+mod history;
 mod logged;
 mod offline;
 mod online;
@@ -11,7 +12,6 @@ mod output;
 mod progress;
 mod repository;
 mod simulator;
-mod statistics;
 mod stored;
 
 use std::process::ExitCode;

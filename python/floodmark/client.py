@@ -207,15 +207,25 @@ class Client:
         :param sample: so many rows of each time, the same ones each time that it is asked.
         """
         asked: dict[str, Any] = {"service": service, "source": source, "sample": sample} | _range(between)
-        command = json.dumps({"statistics": asked | ({"against": _range(against)} if against else {})})
-        with told():
-            info = self._flight.get_flight_info(flight.FlightDescriptor.for_command(command))
-            return self._flight.do_get(info.endpoints[0].ticket).read_all()
+        return self._get({"statistics": asked | ({"against": _range(against)} if against else {})})
+
+    def events(self, *, source: str, between: tuple[Time, Time], sample: int | None = None) -> pa.Table:
+        """The events of a source between two times, the second one not included: rows to build a training set for. The server has to have
+        an offline store.
+
+        :param sample: so many of them, the same ones each time that it is asked.
+        """
+        return self._get({"events": {"source": source, "sample": sample} | _range(between)})
 
     def table(self, name: str) -> pa.Table:
         """A side output: ``late``, ``rejects`` or ``windows``."""
         with told():
             info = self._flight.get_flight_info(flight.FlightDescriptor.for_path("table", name))
+            return self._flight.do_get(info.endpoints[0].ticket).read_all()
+
+    def _get(self, command: dict[str, Any]) -> pa.Table:
+        with told():
+            info = self._flight.get_flight_info(flight.FlightDescriptor.for_command(json.dumps(command)))
             return self._flight.do_get(info.endpoints[0].ticket).read_all()
 
     def _keys(self, service: str) -> list[str]:

@@ -13,8 +13,8 @@
 
 mod ask;
 pub mod get;
+pub mod history;
 pub mod put;
-pub mod statistics;
 #[cfg(test)]
 mod tests;
 
@@ -41,8 +41,8 @@ use tokio_stream::{Stream, StreamExt};
 use tonic::{Request, Response, Status, Streaming};
 
 use self::get::Tables;
+use self::history::History;
 use self::put::Producers;
-use self::statistics::Statistics;
 use crate::server::Calls;
 
 /// Rows that are worked on together.
@@ -75,7 +75,7 @@ pub struct Flight {
     store: Arc<Store>,
     producers: Option<Arc<dyn Producers>>,
     tables: Option<Arc<dyn Tables>>,
-    statistics: Option<Arc<dyn Statistics>>,
+    history: Option<Arc<dyn History>>,
 }
 
 impl Flight {
@@ -84,7 +84,7 @@ impl Flight {
 
     /// Of this store.
     pub fn new(store: Arc<Store>) -> Flight {
-        Flight { store, producers: None, tables: None, statistics: None }
+        Flight { store, producers: None, tables: None, history: None }
     }
 
     /// The same, with whoever takes events.
@@ -97,9 +97,14 @@ impl Flight {
         Flight { tables: Some(tables), ..self }
     }
 
-    /// The same, with whoever makes statistics.
-    pub fn with_statistics(self, statistics: Option<Arc<dyn Statistics>>) -> Flight {
-        Flight { statistics, ..self }
+    /// The same, with whoever has the events of before.
+    pub fn with_history(self, history: Option<Arc<dyn History>>) -> Flight {
+        Flight { history, ..self }
+    }
+
+    fn history(&self) -> Result<Arc<dyn History>, Status> {
+        let nobody = || Status::unimplemented("the events of before are not here: start the server with --offline");
+        self.history.clone().ok_or_else(nobody)
     }
 
     /// Adds its calls.
@@ -120,8 +125,8 @@ impl Flight {
 
     /// The flight of that path.
     fn info_of(&self, descriptor: &FlightDescriptor) -> Result<FlightInfo, Status> {
-        if statistics::is_command(&descriptor.cmd) {
-            return statistics::info_of(&descriptor.cmd);
+        if history::is_command(&descriptor.cmd) {
+            return history::info_of(&*self.history()?, &descriptor.cmd);
         }
         match (descriptor.path.as_slice(), &self.tables) {
             ([kind, service], _) if kind == ask::TRAINING_SET => self.info(ask::service_named(self.store.definitions(), service)?),
@@ -239,10 +244,8 @@ impl FlightService for Flight {
     }
 
     async fn do_get(&self, request: Request<Ticket>) -> Result<Response<Self::DoGetStream>, Status> {
-        if statistics::is_command(&request.get_ref().ticket) {
-            let nobody = || Status::unimplemented("there are no events to make statistics of: start the server with --offline");
-            let statistics = self.statistics.clone().ok_or_else(nobody)?;
-            return Ok(Response::new(Box::pin(statistics::get(statistics, &request.get_ref().ticket).await?)));
+        if history::is_command(&request.get_ref().ticket) {
+            return Ok(Response::new(Box::pin(history::get(self.history()?, &request.get_ref().ticket).await?)));
         }
         let none = || Status::unimplemented("there are no tables here; training sets come by DoExchange");
         let tables = self.tables.clone().ok_or_else(none)?;

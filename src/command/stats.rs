@@ -7,12 +7,12 @@ use arrow::array::{Array, AsArray, RecordBatch};
 use arrow::datatypes::{DataType, Float64Type, Int64Type};
 use floodmark_features::time::Time;
 use floodmark_offline::OfflineStore;
-use floodmark_serving::flight::statistics::{SAMPLE, StatisticsAsk};
+use floodmark_serving::flight::history::{SAMPLE, StatisticsAsk};
 use serde_json::{Map, Value};
 
 use crate::failure::Failure;
+use crate::history::statistics;
 use crate::output::{json_line, stdout};
-use crate::statistics::statistics;
 use crate::stored::read_definitions;
 
 const EXAMPLE: &str = "EXAMPLES:

@@ -137,6 +137,14 @@ refused(lambda: client.statistics(service="al", between=(starts[0], starts[1])),
 refused(lambda: client.statistics(service="all", between=("then", starts[1])), "a time is expected", "found=then")
 assert client.statistics(service="all", between=("1999-01-01", "1999-01-02"))["rows"].to_pylist() == [0] * len(added)
 
+# Events as a spine: all of some days, and some of them.
+rows = client.events(source="payments", between=(starts[1], starts[2]))
+assert pl.from_arrow(rows).sort("id").equals(parts[1].sort("id"))
+some = client.events(source="payments", between=(starts[1], starts[2]), sample=500)
+assert (some.num_rows, some.schema) == (500, rows.schema) and some.equals(client.events(source="payments", between=(starts[1], starts[2]), sample=500))
+same(client.training_set(some, **of), floodmark.training_set(definitions, offline, pl.from_arrow(some), **of), "sampled events")
+refused(lambda: client.events(source="payment", between=(starts[0], starts[1])), "no source has this name, did you mean payments?")
+
 # Events in bulk: what became of each, and what the next read sees.
 new = pd.DataFrame({"id": [-1, -2, -3], "at": pd.to_datetime(["2023-11-30"] * 3), "card": [901, 901, None], "shop": "s1", "amount": 0.5})
 new["card"] = new["card"].astype("Int64")

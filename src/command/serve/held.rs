@@ -10,7 +10,7 @@ use floodmark_serving::service::Features;
 use floodmark_store::Store;
 use floodmark_store::redis::Reader;
 
-use crate::statistics::OfStore;
+use crate::history::OfStore;
 
 /// Where features are.
 #[derive(Clone)]
@@ -41,8 +41,8 @@ impl Held {
         match self {
             Held::Redis(_) => calls,
             Held::Memory(store, place) => {
-                let statistics = OfStore { store: store.clone(), place: place.clone() };
-                Flight::new(store.clone()).with_statistics(Some(Arc::new(statistics))).add_to(calls)
+                let history = OfStore { store: store.clone(), place: place.clone() };
+                Flight::new(store.clone()).with_history(Some(Arc::new(history))).add_to(calls)
             }
         }
     }

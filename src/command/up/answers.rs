@@ -9,7 +9,7 @@ use floodmark_ingest::writer::Handle;
 use floodmark_models::registry::Registry;
 use floodmark_offline::Standing;
 use floodmark_serving::flight::Flight;
-use floodmark_serving::flight::statistics::Statistics;
+use floodmark_serving::flight::history::History;
 use floodmark_serving::http::{Calls as JsonCalls, Handler, Health};
 use floodmark_serving::inference::Inference;
 use floodmark_serving::metrics::calls::Counts;
@@ -28,7 +28,7 @@ use super::side_tables::SideTables;
 use super::topics::Read;
 use super::{published, topics};
 use crate::failure::Failure;
-use crate::statistics::OfStore;
+use crate::history::OfStore;
 
 /// A request for features may have so many bytes.
 pub(in crate::command) const MAX_REQUEST: usize = 4 << 20;
@@ -89,8 +89,8 @@ impl Answers {
         let scores = self.scores();
         let push = Push::new(self.handle.clone()).with_topics(topics::appenders(&self.read));
         let flight = Flight::new(self.store.clone()).with_producers(Arc::new(Bulk(push.clone())));
-        let of_place = |place| Arc::new(OfStore { store: self.store.clone(), place }) as Arc<dyn Statistics>;
-        let flight = flight.with_tables(Arc::new(SideTables(self.store.clone()))).with_statistics(self.store.offline().map(of_place));
+        let of_place = |place| Arc::new(OfStore { store: self.store.clone(), place }) as Arc<dyn History>;
+        let flight = flight.with_tables(Arc::new(SideTables(self.store.clone()))).with_history(self.store.offline().map(of_place));
         let push = push.into_service(MAX_PUSH);
         let predictions = Predictions::new(self.store.clone(), self.log.clone()).into_service();
         let calls = Features::new(self.store.clone()).into_calls(MAX_REQUEST);

@@ -1,8 +1,11 @@
 //! The events of a source between two times: what statistics and samples are made of.
 
+use std::sync::Arc;
+
 use arrow::array::{AsArray, BooleanArray, RecordBatch, UInt32Array};
 use arrow::compute::{concat_batches, filter_record_batch, take_record_batch};
-use arrow::datatypes::{Int64Type, TimestampMicrosecondType};
+use arrow::datatypes::{Int64Type, Schema, SchemaRef, TimestampMicrosecondType};
+use floodmark_features::definition::Source;
 use floodmark_features::time::Time;
 use floodmark_store::kept::column;
 
@@ -38,6 +41,12 @@ impl OfflineStore {
         order.sort_unstable();
         Ok(take_record_batch(&all.project(&own)?, &UInt32Array::from(order))?)
     }
+}
+
+/// The columns of [`OfflineStore::between`].
+pub fn columns_of(source: &Source) -> SchemaRef {
+    let fields = events::schema_of(source).fields()[..source.schema.columns.len()].to_vec();
+    Arc::new(Schema::new(fields))
 }
 
 /// A number that looks like chance (the finaliser of SplitMix64).

@@ -1,14 +1,16 @@
-//! Statistics of a service's features over the events of a source, which the offline store has: for the command and for a running server.
+//! What the offline store has of before: events of a source, and statistics of a service's features over them; for the command and for a
+//! running server.
 
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
+use arrow::datatypes::SchemaRef;
 use floodmark_features::definition::Definitions;
 use floodmark_features::lookup::{Lookup, Mode};
 use floodmark_features::suggest::Hint;
 use floodmark_features::time::Time;
 use floodmark_offline::OfflineStore;
-use floodmark_serving::flight::statistics::{Statistics, StatisticsAsk};
+use floodmark_serving::flight::history::{EventsAsk, History, StatisticsAsk};
 use floodmark_store::Store;
 use floodmark_training::{Profile, TrainingSpec, TrainingStream};
 use tonic::Status;
@@ -20,12 +22,31 @@ pub(crate) struct OfStore {
     pub(crate) place: String,
 }
 
-impl Statistics for OfStore {
+impl OfStore {
+    /// Opened each time, as it is asked for rarely and by people; what was flushed last is there then.
+    fn open(&self) -> Result<OfflineStore, Status> {
+        OfflineStore::existing(&self.place, self.store.definitions()).map_err(|error| Status::unavailable(error.to_string()))
+    }
+
+    fn source(&self, name: &str) -> Result<usize, Status> {
+        place_of(name, "source", self.store.definitions().sources.iter().map(|source| source.name.as_str()))
+    }
+}
+
+impl History for OfStore {
     fn statistics(&self, ask: &StatisticsAsk) -> Result<RecordBatch, Status> {
-        // Opened each time, as it is asked for rarely and by people; what was flushed last is there then.
-        let offline =
-            OfflineStore::existing(&self.place, self.store.definitions()).map_err(|error| Status::unavailable(error.to_string()))?;
-        statistics(&self.store, &offline, ask)
+        statistics(&self.store, &self.open()?, ask)
+    }
+
+    fn events(&self, ask: &EventsAsk) -> Result<RecordBatch, Status> {
+        let (from, to) = ask.range;
+        let events = self.open()?.between(self.source(&ask.source)?, from, to, ask.sample.unwrap_or(usize::MAX));
+        events.map_err(|error| Status::unavailable(error.to_string()))
+    }
+
+    fn columns(&self, source: &str) -> Result<SchemaRef, Status> {
+        let source = &self.store.definitions().sources[self.source(source)?];
+        Ok(floodmark_offline::columns_of(source))
     }
 }
 
