@@ -5,6 +5,15 @@ from collections.abc import Iterator
 
 import grpc
 import pyarrow as pa
+import pyarrow.flight as flight
+
+#: What Arrow makes of gRPC's codes.
+_CODES = (
+    (pa.ArrowInvalid, "INVALID_ARGUMENT"),
+    (pa.ArrowKeyError, "NOT_FOUND"),
+    (pa.ArrowNotImplementedError, "UNIMPLEMENTED"),
+    (flight.FlightUnavailableError, "UNAVAILABLE"),
+)
 
 
 class FloodmarkError(ValueError):
@@ -35,4 +44,6 @@ def told() -> Iterator[None]:
     except (pa.ArrowException, OSError) as error:
         # Flight adds what only a developer of Arrow can use.
         message = str(error).split(". gRPC client debug context", 1)[0].split(" Detail: ", 1)[0]
-        raise FloodmarkError(message.split(" error, with message: ", 1)[-1].strip()) from None
+        failure = FloodmarkError(message.split(" error, with message: ", 1)[-1].strip())
+        failure.code = next((code for kind, code in _CODES if isinstance(error, kind)), None)
+        raise failure from None

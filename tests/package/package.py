@@ -93,6 +93,18 @@ refused(lambda: floodmark.training_set(definitions, offline + "-none", spine, **
 wrong = events.set_column(4, "amount", pa.array(["x"] * events.num_rows))
 refused(lambda: floodmark.training_set(definitions, {"payments": wrong}, spine, **of), "does not widen", "column=amount")
 refused(lambda: client.features([{"card": 1}], service="all"), "shop")
+nobody = floodmark.Client("127.0.0.1:1")
+for call, code in (
+    (lambda: client.training_set(spine.drop_columns(["at"]), **of), "INVALID_ARGUMENT"),
+    (lambda: client.training_set(spine, **(of | {"service": "al"})), "NOT_FOUND"),
+    (lambda: client.features([{"card": 1, "shop": "s1"}], service="al"), "NOT_FOUND"),
+    (lambda: nobody.training_set(spine, **of), "UNAVAILABLE"),
+    (lambda: nobody.services(), "UNAVAILABLE"),
+):
+    try:
+        call()
+    except floodmark.FloodmarkError as error:
+        assert error.code == code, f"{error.code}: {error}"
 refused(lambda: client.score([{"card": 1}], model="none"), "does not offer this call")
 refused(lambda: client.table("lat"), "lat")
 
