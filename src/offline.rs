@@ -43,11 +43,12 @@ pub(crate) fn follow(place: &str, definitions: &Arc<Definitions>) -> Result<(Arc
     let offline = OfflineStore::existing(&absolute(place)?, definitions).map_err(read)?;
     let store = Store::in_memory(definitions.clone(), Settings::default()).map_err(|error| Failure::open(&error))?;
     let mut following = Following::new(offline, &store);
-    let sources = following.newer().map_err(read)?;
+    let (sources, place) = following.newer().map_err(read)?;
     let total = sources.iter().map(|(_, events)| events.num_rows() as u64).sum();
     let bar = Bar::new("history");
     let taken = take_history(&store, &sources, &|events| bar.at(events, total));
     taken.map_err(|error| Failure::failed(error.to_string()))?;
+    following.taken(place);
     Ok((Arc::new(store), following))
 }
 

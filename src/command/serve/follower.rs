@@ -102,8 +102,10 @@ fn follow(store: &Store, mut following: Following, interval: Duration, counts: &
 }
 
 fn more(store: &Store, following: &mut Following) -> Result<u64, Trouble> {
-    let sources = following.newer()?;
+    let (sources, place) = following.newer()?;
     let events = sources.iter().map(|(_, events)| events.num_rows() as u64).sum();
     take_history(store, &sources, &|_| ())?;
+    // Not before: what could not be taken is read again, and events that were taken are recognised.
+    following.taken(place);
     Ok(events)
 }

@@ -30,6 +30,10 @@ struct Read {
     sequence: Option<i64>,
 }
 
+/// How far [`Following::newer`] has read.
+#[derive(Debug)]
+pub struct Place(Vec<[Read; 2]>);
+
 impl Following {
     /// From the first event, for a store's views.
     pub fn new(offline: OfflineStore, store: &Store) -> Following {
@@ -37,10 +41,10 @@ impl Following {
         Following { offline, sources: sources.map(|source| (needed(store, source), Default::default())).collect() }
     }
 
-    /// For each source, the events that were not read yet: its columns, of which those that no view needs are null throughout, then those
-    /// of [`floodmark_store::kept::column`], in the order in which they came. After an error nothing counts as read.
-    pub fn newer(&mut self) -> Result<Vec<(usize, RecordBatch)>, OfflineError> {
-        let mut found = Vec::new();
+    /// For each source, the events that were not taken yet: its columns, of which those that no view needs are null throughout, then those
+    /// of [`floodmark_store::kept::column`], in the order in which they came. They are asked for again until [`Following::taken`].
+    pub fn newer(&self) -> Result<(Vec<(usize, RecordBatch)>, Place), OfflineError> {
+        let (mut batches, mut place) = (Vec::new(), Vec::new());
         for (source, (needed, [events, late])) in self.sources.iter().enumerate() {
             let (mut batch, events) = self.offline.since(&self.offline.events[source], source, needed, events)?;
             let mut read = [events, late.clone()];
@@ -49,21 +53,22 @@ impl Following {
                 batch = in_order(concat_batches(&batch.schema(), [&batch, &others])?)?;
                 read[1] = late;
             }
-            found.push((batch, read));
-        }
-        let mut batches = Vec::new();
-        for (source, (batch, read)) in found.into_iter().enumerate() {
-            self.sources[source].1 = read;
             batches.push((source, batch));
+            place.push(read);
         }
-        Ok(batches)
+        Ok((batches, Place(place)))
+    }
+
+    /// Goes on from there.
+    pub fn taken(&mut self, place: Place) {
+        self.sources.iter_mut().zip(place.0).for_each(|((_, read), place)| *read = place);
     }
 }
 
 impl OfflineStore {
     /// The events of every source, with the columns that a store's views need of them.
     pub fn history_for(self, store: &Store) -> Result<Vec<(usize, RecordBatch)>, OfflineError> {
-        Following::new(self, store).newer()
+        Ok(Following::new(self, store).newer()?.0)
     }
 
     fn since(&self, table: &Table, source: usize, needed: &[usize], read: &Read) -> Result<(RecordBatch, Read), OfflineError> {

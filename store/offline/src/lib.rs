@@ -28,7 +28,7 @@ use parking_lot::Mutex;
 
 pub use error::OfflineError;
 pub use flusher::{Flusher, Standing};
-pub use history::{Following, as_kept, in_order};
+pub use history::{Following, Place, as_kept, in_order};
 pub use range::columns_of;
 
 use crate::lake::Lake;
@@ -195,6 +195,9 @@ impl OfflineStore {
 
 /// Brings the late events of commits into their table: those that an interrupted flush has not brought yet. Says how many.
 fn flush_late(table: &Table, name: &str, waiting: &[Kept], schema: &SchemaRef) -> Result<u64, OfflineError> {
+    if waiting.iter().all(|kept| kept.late.is_empty()) {
+        return Ok(0);
+    }
     let brought = table.position(name)?.unwrap_or(0);
     let (mut batches, mut last) = (Vec::new(), brought);
     for kept in waiting.iter().filter(|kept| kept.version > brought && !kept.late.is_empty()) {

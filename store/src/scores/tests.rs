@@ -169,6 +169,27 @@ fn ready_scores_are_read_before_they_are_stored_and_go_with_the_next_commit() {
 }
 
 #[test]
+fn who_came_too_late_is_known_of_what_is_to_be_kept_also_when_the_log_is_cut() {
+    let home = tempfile::tempdir().expect("a directory");
+    let store = open(home.path());
+    let events = payments(&store, 0, &FIRST);
+    let (version, batch) = commit(&store, Commit { to_keep: events.to_score.clone(), to_score: None, ..events });
+    publish(&store, version, &batch);
+    let known = |store: &Store| {
+        let kept = store.kept_within(0, 0..u64::MAX, 10).expect("a read").remove(0);
+        (kept.version, kept.first, kept.refused, kept.late)
+    };
+    let late = FIRST.iter().position(|(_, hour)| *hour == 0).expect("a late one") as u64;
+    assert_eq!(known(&store), (version, 0, vec![2, 3], vec![late]));
+    drop(store);
+    let store = open(home.path());
+    assert_eq!(known(&store), (version, 0, vec![2, 3], vec![late]), "as the log says");
+    store.checkpoint().expect("a checkpoint");
+    drop(store);
+    assert_eq!(known(&open(home.path())), (version, 0, vec![2, 3], vec![late]), "as the checkpoint says");
+}
+
+#[test]
 fn a_store_from_before_scores_opens() {
     let home = tempfile::tempdir().expect("a directory");
     let store = open(home.path());
