@@ -35,7 +35,7 @@ use arrow_flight::{
 use floodmark_store::{ReadError, Store};
 use floodmark_training::{TrainingError, TrainingStream, schema_of};
 use parking_lot::Mutex;
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::{Semaphore, SemaphorePermit, mpsc};
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_stream::{Stream, StreamExt};
 use tonic::{Request, Response, Status, Streaming};
@@ -51,12 +51,17 @@ const BLOCK_ROWS: usize = 1 << 19;
 const QUEUE: usize = 64;
 /// A reader that takes nothing for so long is given up: it writes, perhaps, and waits for us to read.
 const PATIENCE: Duration = Duration::from_secs(60);
-/// Training sets that are built at the same time, by all threads: each may use all cores.
-static EXCHANGES: Semaphore = Semaphore::const_new(4);
+/// Training sets, statistics and the like that are made at the same time, by all threads: each may use all cores, and has rows in memory.
+static LARGE_CALLS: Semaphore = Semaphore::const_new(4);
 /// A message may have so many bytes.
 const MAX_MESSAGE: usize = 64 << 20;
 
 type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
+
+/// Leave to make something large.
+fn permit() -> Result<SemaphorePermit<'static>, Status> {
+    LARGE_CALLS.try_acquire().map_err(|_| Status::resource_exhausted("other training sets are being built: try again later"))
+}
 
 /// An error as a call tells it.
 fn refused(error: &TrainingError) -> Status {
@@ -207,8 +212,7 @@ impl FlightService for Flight {
         let first = input.message().await?.ok_or_else(nothing)?;
         let command = first.flight_descriptor.as_ref().map(|descriptor| descriptor.cmd.clone()).ok_or_else(nothing)?;
         let spec = ask::spec_of(self.store.definitions(), &command)?;
-        let permit =
-            EXCHANGES.try_acquire().map_err(|_| Status::resource_exhausted("other training sets are being built: try again later"))?;
+        let permit = permit()?;
         // The answer begins with its columns, before the first row has come.
         let mut decoder = FlightDataDecoder::new(whole(first, input));
         while decoder.schema().is_none() {
@@ -245,7 +249,8 @@ impl FlightService for Flight {
 
     async fn do_get(&self, request: Request<Ticket>) -> Result<Response<Self::DoGetStream>, Status> {
         if history::is_command(&request.get_ref().ticket) {
-            return Ok(Response::new(Box::pin(history::get(self.history()?, &request.get_ref().ticket).await?)));
+            let (history, permit) = (self.history()?, permit()?);
+            return Ok(Response::new(Box::pin(history::get(history, &request.get_ref().ticket, permit).await?)));
         }
         let none = || Status::unimplemented("there are no tables here; training sets come by DoExchange");
         let tables = self.tables.clone().ok_or_else(none)?;

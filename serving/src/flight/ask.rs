@@ -4,11 +4,10 @@ use std::sync::Arc;
 
 use floodmark_features::definition::Definitions;
 use floodmark_features::lookup::{Lookup, Mode};
-use serde::Deserialize;
-use tonic::Status;
-
 use floodmark_features::suggest::Hint;
 use floodmark_training::TrainingSpec;
+use serde::Deserialize;
+use tonic::Status;
 
 /// The first part of a path, and the key of a command.
 pub(super) const TRAINING_SET: &str = "training_set";

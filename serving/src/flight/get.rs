@@ -7,12 +7,11 @@ use arrow::datatypes::SchemaRef;
 use arrow_flight::encode::FlightDataEncoderBuilder;
 use arrow_flight::error::FlightError;
 use arrow_flight::{FlightData, FlightDescriptor, FlightEndpoint, FlightInfo, Ticket};
+use floodmark_features::suggest::Hint;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_stream::{Stream, StreamExt};
 use tonic::Status;
-
-use floodmark_features::suggest::Hint;
 
 /// The first part of a table's path.
 pub(super) const TABLE: &str = "table";

@@ -11,6 +11,7 @@ use arrow_flight::{FlightData, FlightDescriptor, FlightEndpoint, FlightInfo, Tic
 use floodmark_features::time::Time;
 use floodmark_training::Profile;
 use serde::Deserialize;
+use tokio::sync::SemaphorePermit;
 use tokio_stream::{Stream, StreamExt};
 use tonic::Status;
 
@@ -147,10 +148,11 @@ pub(super) fn info_of(history: &dyn History, command: &[u8]) -> Result<FlightInf
     Ok(info.with_descriptor(descriptor).with_endpoint(endpoint).with_total_records(-1).with_total_bytes(-1))
 }
 
-/// Fetches it.
+/// Fetches it. The permit is held as long as rows are in memory.
 pub(super) async fn get(
     history: Arc<dyn History>,
     command: &[u8],
+    permit: SemaphorePermit<'static>,
 ) -> Result<impl Stream<Item = Result<FlightData, Status>> + use<>, Status> {
     let wanted = wanted_of(command)?;
     let schema = wanted.schema(&*history)?;
@@ -162,5 +164,8 @@ pub(super) async fn get(
     let pieces: Vec<Result<RecordBatch, FlightError>> =
         (0..rows.num_rows()).step_by(PIECE_ROWS).map(|from| Ok(rows.slice(from, PIECE_ROWS.min(rows.num_rows() - from)))).collect();
     let encoder = FlightDataEncoderBuilder::new().with_schema(schema).build(tokio_stream::iter(pieces));
-    Ok(encoder.map(|data| data.map_err(Status::from)))
+    Ok(encoder.map(move |data| {
+        let _held = &permit;
+        data.map_err(Status::from)
+    }))
 }
