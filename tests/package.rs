@@ -83,6 +83,13 @@ fn every_way_to_a_training_set_leads_to_the_same_one() {
 }
 
 #[test]
+fn messages_are_those_of_the_proto_files() {
+    let home = tempfile::tempdir().expect("a directory");
+    let of = |path: &str| text(&Path::new(env!("CARGO_MANIFEST_DIR")).join(path));
+    run(home.path(), "generated.py", &[&of("proto"), &of("python/floodmark")]);
+}
+
+#[test]
 fn the_example_notebook_runs() {
     let home = tempfile::tempdir().expect("a directory");
     let offline = text(&home.path().join("offline"));

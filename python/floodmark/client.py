@@ -2,6 +2,7 @@
 
 import contextlib
 import datetime
+import itertools
 import json
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -100,12 +101,14 @@ class Client:
         rows, _ = to_arrow(events)
         descriptor = flight.FlightDescriptor.for_command(json.dumps({"push": {"source": source, "partition": partition}}))
         total: dict[str, Any] = {**dict.fromkeys(_COUNTS, 0), "version": 0, "rejections": []}
+        batches = rows.to_batches(max_chunksize=CHUNK_ROWS)
+        firsts = list(itertools.accumulate((batch.num_rows for batch in batches), initial=0))
         with told():
             writer, reader = self._flight.do_put(descriptor, rows.schema)
             with writer:
-                with _beside(lambda: _send(rows, writer)):
+                with _beside(lambda: _send(batches, writer)):
                     while (said := reader.read()) is not None:
-                        _add(total, json.loads(said.to_pybytes()))
+                        _add(total, json.loads(said.to_pybytes()), firsts)
         return total
 
     def features(
@@ -233,12 +236,16 @@ class Client:
 
 
 @contextlib.contextmanager
-def _beside(send: Callable[[], None]) -> Iterator[None]:
-    """Sends while what is inside receives, and is over when both are: a stream may not be closed while it is written to."""
+def _beside(send: Callable[[], None], cancel: Callable[[], None] = lambda: None) -> Iterator[None]:
+    """Sends while what is inside receives, and is over when both are: a stream may not be closed while it is written to. Where receiving
+    ends early, by an error or Ctrl-C, so does sending."""
     sender = threading.Thread(target=send, daemon=True)
     sender.start()
     try:
         yield
+    except BaseException:
+        cancel()
+        raise
     finally:
         sender.join()
 
@@ -256,7 +263,7 @@ def _exchange(rows: pa.Table, writer: Any, reader: Any, done: Callable[[int], ob
             failures.append(error)
 
     batches = []
-    with _beside(send):
+    with _beside(send, reader.cancel):
         for chunk in reader:
             batches.append(chunk.data)
             done(chunk.data.num_rows)
@@ -270,20 +277,21 @@ def _range(between: tuple[Time, Time]) -> dict[str, str]:
     return {"from": start, "to": end}
 
 
-def _send(rows: pa.Table, writer: Any) -> None:
+def _send(batches: list[pa.RecordBatch], writer: Any) -> None:
     try:
-        writer.write_table(rows, max_chunksize=CHUNK_ROWS)
+        for batch in batches:
+            writer.write_batch(batch)
         writer.done_writing()
     except pa.ArrowException:
         pass  # whoever reads the acknowledgements is told why
 
 
-def _add(total: dict[str, Any], ack: dict[str, Any]) -> None:
-    """Adds an acknowledgement, whose rows are numbered within their message."""
+def _add(total: dict[str, Any], ack: dict[str, Any], firsts: list[int]) -> None:
+    """Adds an acknowledgement, whose rows are numbered within their batch."""
     for name in _COUNTS:
         total[name] += ack.get(name, 0)
     total["version"] = max(total["version"], ack.get("version", 0))
-    first = ack["batch"] * CHUNK_ROWS
+    first = firsts[ack["batch"]]
     total["rejections"] += [{"row": first + it["index"], "code": it["code"], "message": it["message"]} for it in ack.get("rejections", ())]
 
 

@@ -163,7 +163,10 @@ new["card"] = new["card"].astype("Int64")
 ack = client.push(new, source="payments", partition="notebook")
 assert (ack["accepted"], ack["rejected"], [it["row"] for it in ack["rejections"]]) == (2, 1, [2]), ack
 assert client.push(new, source="payments", partition="notebook")["duplicates"] == 2
+# Rejections are told by row however the rows are chunked.
+chunks = pa.concat_tables([pa.Table.from_pandas(new.assign(id=new["id"] - 10 * n), preserve_index=False) for n in range(1, 4)])
+assert [it["row"] for it in client.push(chunks, source="payments", partition="notebook")["rejections"]] == [2, 5, 8]
 [row] = client.features([{"card": 901, "shop": "s1"}], service="all", as_of=datetime.datetime(2023, 11, 30, 1))
-assert row["spend.n_lifetime"] == 2, row
+assert row["spend.n_lifetime"] == 8, row
 assert client.table("late").num_rows > 1_000
 print("all of it is the same")
