@@ -116,6 +116,8 @@ def _complain(source: str, counts: Mapping[str, Any]) -> None:
         )
     if counts["rejected"]:
         said.append(f"{counts['rejected']} events break the source's rules and are left out; the first is {counts['first_rejection']}")
+    if counts["duplicates"]:
+        said.append(f"{counts['duplicates']} events have the id of one that came before, and are left out")
     if said:
         warnings.warn(f"source={source} events={counts['read']}: {'; '.join(said)}", FloodmarkWarning, stacklevel=4)
 

@@ -55,6 +55,11 @@ with warnings.catch_warnings(record=True) as said:
 assert any(it.category is floodmark.FloodmarkWarning and "came too late" in str(it.message) for it in said), said
 assert said[0].filename == __file__, said[0].filename
 same(found, served, "frames in this process, as served")
+with warnings.catch_warnings(record=True) as said:
+    warnings.simplefilter("always")
+    twice = pa.concat_tables([events.slice(0, 100), events.slice(0, 3), events.slice(0, 1).set_column(2, "card", pa.array([None], pa.int64()))])
+    floodmark.training_set(definitions, {"payments": twice}, spine.slice(0, 0), **of)
+assert all(words in str(said[0].message) for words in ("3 events have the id of one", "1 events break the source's rules", "row 103: ")), said[0].message
 warnings.simplefilter("ignore", floodmark.FloodmarkWarning)
 same(floodmark.training_set(definitions, {"payments": events}, spine, mode="as_corrected", **of), corrected, "frames, as corrected")
 for mode, expected in (("as_served", served), ("as_corrected", corrected)):
