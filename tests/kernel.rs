@@ -1,6 +1,8 @@
 //! The event-time kernel against an oracle made from the rules alone, on random, disordered, duplicated and late input: every
 //! function, window and bound, as served and as corrected, with own events, in any batching, with restarts between any two steps.
 
+mod recount;
+
 use std::collections::BTreeMap;
 
 use floodmark_features::definition::{Definitions, FeatureRef};

@@ -7,9 +7,10 @@ use std::process::Command;
 use serde_json::Value;
 
 /// Which of our own packages each may name (DESIGN, rooms). The command wires them all.
-const ROOMS: [(&str, &[&str]); 10] = [
+const ROOMS: [(&str, &[&str]); 11] = [
     ("floodmark-proto", &[]),
     ("floodmark-features", &[]),
+    ("floodmark-recount", &["floodmark-features"]),
     ("floodmark-models", &[]),
     ("floodmark-store", &["floodmark-features"]),
     ("floodmark-offline", &["floodmark-features", "floodmark-store"]),

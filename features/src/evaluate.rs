@@ -178,7 +178,7 @@ impl Chain {
 impl Link {
     fn lower(&self, view: &View, moment: &Moment<'_>, partials: &[Partial], cells: &mut [Cell]) {
         let frame = &view.outputs[self.output].frame;
-        let facts = WindowFacts { end: moment.as_of - frame.delay, size: size_of_window(&frame.window) };
+        let facts = WindowFacts { end: moment.as_of - frame.delay, size: frame.window.size() };
         for (output, place, position) in &self.targets {
             let feature = &view.features[view.outputs[*output].feature];
             // Part by part, for the reason given in `Feature::lower`.
@@ -187,14 +187,6 @@ impl Link {
             cell.status = if matches!(cell.value, Value::Null) { Status::Null } else { Status::Present };
             cell.provisional = moment.as_of > moment.final_until;
         }
-    }
-}
-
-/// The length of a window that has one.
-pub(crate) fn size_of_window(window: &Window) -> Option<Span> {
-    match *window {
-        Window::Rolling { size } | Window::Tumbling { size, .. } | Window::Sliding { size, .. } => Some(size),
-        Window::Session { .. } | Window::Lifetime => None,
     }
 }
 

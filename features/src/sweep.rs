@@ -6,7 +6,7 @@
 
 use crate::aggregate::{Lifted, WindowFacts};
 use crate::definition::View;
-use crate::evaluate::{Moment, Plan, size_of_window};
+use crate::evaluate::{Moment, Plan};
 use crate::key::EventId;
 use crate::lookup::{Cell, Mode, Status};
 use crate::row::Layout;
@@ -146,7 +146,7 @@ impl SweepPlan {
             {
                 return false;
             }
-            let size = size_of_window(&swept.frame.window);
+            let size = swept.frame.window.size();
             let facts = WindowFacts { end: moment.as_of - swept.frame.delay, size };
             for (output, place, position) in &swept.targets {
                 let feature = &view.features[view.outputs[*output].feature];

@@ -103,6 +103,14 @@ impl Window {
         }
     }
 
+    /// How long a window is that has a length.
+    pub fn size(&self) -> Option<Span> {
+        match *self {
+            Window::Rolling { size } | Window::Tumbling { size, .. } | Window::Sliding { size, .. } => Some(size),
+            Window::Session { .. } | Window::Lifetime => None,
+        }
+    }
+
     /// Size, distance and offset of a window on a grid; `None` for the others.
     pub fn grid(&self) -> Option<Grid> {
         match *self {

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use super::{ClosedWindow, Countable, EnginePlan, EntityState, Outputs};
 use crate::aggregate::{Partial, WindowFacts};
 use crate::definition::{ClosedWindows, Slot, View};
-use crate::evaluate::{partials_of_extent, size_of_window};
+use crate::evaluate::partials_of_extent;
 use crate::row::Row;
 use crate::section::{SectionPlan, ViewPlan};
 use crate::time::{Span, Time};
@@ -395,7 +395,7 @@ fn emit(
     } else {
         &open.pane
     };
-    let facts = WindowFacts { end: id.end, size: size_of_window(&window.frame.window) };
+    let facts = WindowFacts { end: id.end, size: window.frame.window.size() };
     let values: Vec<(usize, Value)> = window
         .features
         .iter()
