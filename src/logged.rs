@@ -15,14 +15,14 @@ use crate::stored::open_existing;
 #[derive(Debug, clap::Args)]
 pub(crate) struct LoggedArgs {
     /// A store on this machine that no server uses.
-    #[arg(long, value_name = "DIR", required_unless_present = "address")]
-    store: Option<PathBuf>,
-    /// The definition file for --store; without it, the store's own.
-    #[arg(long, value_name = "FILE", requires = "store")]
-    definitions: Option<PathBuf>,
+    #[arg(long, value_name = "DIR")]
+    pub(crate) store: Option<PathBuf>,
+    /// The definition file; without it, the store's own.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) definitions: Option<PathBuf>,
     /// A server, host:port.
-    #[arg(long, conflicts_with_all = ["store", "definitions"])]
-    address: Option<String>,
+    #[arg(long, conflicts_with = "store")]
+    pub(crate) address: Option<String>,
     /// Those that were scored at this time of the server's clock or later, RFC 3339.
     #[arg(long, value_name = "TIME", value_parser = super::command::time)]
     from: Option<Time>,
@@ -39,11 +39,11 @@ pub(crate) enum Place {
 
 impl LoggedArgs {
     pub(crate) fn open(&self) -> Result<Place, Failure> {
+        if self.address.is_some() && self.definitions.is_some() {
+            return Err(Failure::usage("a server has its own definitions: leave out --definitions"));
+        }
         match (&self.address, &self.store) {
-            (Some(address), _) => Remote::connect(address).map(|remote| Place::Server(Box::new(remote))).map_err(|error| match error {
-                ClientError::Address { .. } => Failure::usage(error.to_string()),
-                _ => Failure::failed(error.to_string()),
-            }),
+            (Some(address), _) => connect(address).map(Place::Server),
             (None, Some(store)) => open_existing(store, self.definitions.as_deref()).map(Place::Store),
             (None, None) => Err(Failure::usage("expected --address or --store")),
         }
@@ -70,4 +70,12 @@ impl LoggedArgs {
             }
         }
     }
+}
+
+/// Connects to a server.
+pub(crate) fn connect(address: &str) -> Result<Box<Remote>, Failure> {
+    Remote::connect(address).map(Box::new).map_err(|error| match error {
+        ClientError::Address { .. } => Failure::usage(error.to_string()),
+        _ => Failure::failed(error.to_string()),
+    })
 }

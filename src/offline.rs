@@ -4,6 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use arrow::array::RecordBatch;
 use floodmark_features::definition::Definitions;
 use floodmark_intake::history::take_history;
 use floodmark_offline::{Flusher, Following, OfflineError, OfflineStore};
@@ -37,8 +38,21 @@ pub(crate) fn history(place: &str, definitions: &Arc<Definitions>) -> Result<Arc
     follow(place, definitions).map(|(store, _)| store)
 }
 
-/// The same, and how to go on.
+/// The events at a place, with the columns that views of these definitions need, and a store in memory that holds them.
+pub(crate) fn events_at(place: &str, definitions: &Arc<Definitions>) -> Result<(Arc<Store>, Vec<(usize, RecordBatch)>), Failure> {
+    let (store, _, sources) = taken_in(place, definitions)?;
+    Ok((store, sources))
+}
+
+/// A store in memory that holds what has been kept at a place, and how to go on.
 pub(crate) fn follow(place: &str, definitions: &Arc<Definitions>) -> Result<(Arc<Store>, Following), Failure> {
+    let (store, following, _) = taken_in(place, definitions)?;
+    Ok((store, following))
+}
+
+type TakenIn = (Arc<Store>, Following, Vec<(usize, RecordBatch)>);
+
+fn taken_in(place: &str, definitions: &Arc<Definitions>) -> Result<TakenIn, Failure> {
     let read = |error: OfflineError| Failure::failed(error.to_string());
     let offline = OfflineStore::existing(&absolute(place)?, definitions).map_err(read)?;
     let store = Store::in_memory(definitions.clone(), Settings::default()).map_err(|error| Failure::open(&error))?;
@@ -49,7 +63,7 @@ pub(crate) fn follow(place: &str, definitions: &Arc<Definitions>) -> Result<(Arc
     let taken = take_history(&store, &sources, &|events| bar.at(events, total));
     taken.map_err(|error| Failure::failed(error.to_string()))?;
     following.taken(place);
-    Ok((Arc::new(store), following))
+    Ok((Arc::new(store), following, sources))
 }
 
 fn failed(error: &OfflineError) -> Failure {

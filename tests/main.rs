@@ -22,6 +22,7 @@ mod modes;
 mod offline;
 mod online;
 mod package;
+mod parity;
 mod pipeline;
 mod push;
 mod real_transactions;

@@ -6,6 +6,7 @@ mod models;
 pub use models::{Difference, ModelState, ModelStatus};
 
 mod predictions;
+mod rows;
 
 use std::time::Duration;
 
@@ -22,6 +23,7 @@ use tonic::{Code, Request};
 use tonic_types::StatusExt;
 
 pub use self::predictions::Remote;
+pub use self::rows::RowAsk;
 use crate::refusal::{code_name, listed};
 use crate::wire::{from_value, to_answer, to_type};
 

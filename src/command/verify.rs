@@ -1,5 +1,7 @@
-//! `floodmark verify`: scores again what was logged and prints the differences: the skew of the running system.
+//! `floodmark verify`: scores again what was logged and prints the differences: the skew of the running system. Or compares a sample of a
+//! service's features with a recount.
 
+mod parity;
 mod report;
 
 use std::collections::BinaryHeap;
@@ -12,19 +14,27 @@ use floodmark_models::repository::Repository;
 use floodmark_serving::predictions::Records;
 use floodmark_serving::verify::{Again, Local, ROWS_AT_ONCE, Report, Verifier};
 
+use self::parity::ParityArgs;
 use self::report::write;
 use crate::failure::Failure;
-use crate::logged::{LoggedArgs, Place};
+use crate::logged::{LoggedArgs, Place, connect};
 use crate::output::stdout;
 use crate::progress::Bar;
+use crate::stored::{open_existing, read_definitions};
 
 const EXAMPLE: &str = "EXAMPLES:
   floodmark verify --store state --models models
   floodmark verify --address 127.0.0.1:7070 --sample 10000
+  floodmark verify --store state --service fraud --entities 5000
+  floodmark verify --address 127.0.0.1:7070 --service fraud --definitions floodmark.yaml --offline history
 
 Every logged prediction, and in a store every score of `up --score`, is scored again at the version of the store that it was made
 with. Features and scores must be the same, bit for bit; exit code 1 if any is not. Then what was served is compared with what is known
-now.";
+now.
+
+With --service, it is features that are verified: at entities and times chosen from the events in the offline store, what is answered
+online, what a training set has and what plain loops over the events count must be the same; exit code 1 if any is not. Online answers a
+server, or the store, or (with --offline and --definitions alone) a store made of the events.";
 
 /// What to score again, and where.
 #[derive(Debug, clap::Args)]
@@ -33,7 +43,7 @@ pub(crate) struct Args {
     #[command(flatten)]
     logged: LoggedArgs,
     /// The repository of models, for --store.
-    #[arg(long, value_name = "DIR", required_unless_present = "address", conflicts_with = "address")]
+    #[arg(long, value_name = "DIR", required_unless_present_any = ["address", "service"], conflicts_with = "address")]
     models: Option<PathBuf>,
     /// The ONNX Runtime library; looked for in the usual places if not said.
     #[arg(long, value_name = "FILE", requires = "models")]
@@ -41,9 +51,14 @@ pub(crate) struct Args {
     /// So many of the records, the same ones each time; all if not said.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
     sample: Option<u32>,
+    #[command(flatten)]
+    parity: ParityArgs,
 }
 
 pub(crate) fn run(args: &Args, json: bool) -> Result<(), Failure> {
+    if let Some(service) = &args.parity.service {
+        return parity::run(&args.parity, service, place(&args.logged)?, json);
+    }
     let place = args.logged.open()?;
     // A sample is chosen among all, which are read twice so that none is held that is not chosen.
     let chosen = args.sample.map(|most| choose(args.logged.all_records(&place)?, most as usize)).transpose()?;
@@ -69,6 +84,18 @@ pub(crate) fn run(args: &Args, json: bool) -> Result<(), Failure> {
         None => Ok(()),
         Some(wrong) => Err(Failure::failed(wrong)),
     }
+}
+
+/// Who answers online, and by which definitions.
+fn place(logged: &LoggedArgs) -> Result<parity::Place, Failure> {
+    let given = logged.definitions.as_deref();
+    if let Some(store) = &logged.store {
+        let store = open_existing(store, given)?;
+        return Ok(parity::Place { definitions: store.definitions().clone(), store: Some(store), server: None });
+    }
+    let Some(path) = given else { return Err(Failure::usage("expected --store, or --definitions with --offline")) };
+    let server = logged.address.as_deref().map(connect).transpose()?;
+    Ok(parity::Place { definitions: read_definitions(path)?.definitions, store: None, server })
 }
 
 /// Verifies records a few at a time; of a sample, those whose hashes were chosen.
