@@ -23,6 +23,7 @@ mod offline;
 mod online;
 mod package;
 mod parity;
+mod parts;
 mod pipeline;
 mod push;
 mod real_transactions;

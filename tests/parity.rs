@@ -11,7 +11,7 @@ use crate::harness::real::{floodmark, text};
 use crate::push::start_telling;
 
 /// What follows the views that there are: a sketch, roots, lists, and something derived from what the event says.
-fn definitions() -> String {
+pub(crate) fn definitions() -> String {
     let more = "  much:
     entity: card
     source: payments

@@ -7,7 +7,7 @@ use std::process::Command;
 use serde_json::Value;
 
 /// Which of our own packages each may name (DESIGN, rooms). The command wires them all.
-const ROOMS: [(&str, &[&str]); 11] = [
+const ROOMS: [(&str, &[&str]); 12] = [
     ("floodmark-proto", &[]),
     ("floodmark-features", &[]),
     ("floodmark-recount", &["floodmark-features"]),
@@ -17,6 +17,7 @@ const ROOMS: [(&str, &[&str]); 11] = [
     ("floodmark-training", &["floodmark-features", "floodmark-store"]),
     ("floodmark-intake", &["floodmark-features", "floodmark-store", "floodmark-proto"]),
     ("floodmark-ingest", &["floodmark-features", "floodmark-store", "floodmark-proto", "floodmark-intake"]),
+    ("floodmark-history", &["floodmark-features", "floodmark-store", "floodmark-offline", "floodmark-training", "floodmark-intake"]),
     ("floodmark-python", &["floodmark-features", "floodmark-store", "floodmark-offline", "floodmark-training", "floodmark-intake"]),
     ("floodmark-serving", &["floodmark-features", "floodmark-store", "floodmark-models", "floodmark-proto", "floodmark-training"]),
 ];

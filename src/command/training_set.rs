@@ -5,8 +5,11 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
 
+use floodmark_features::definition::Definitions;
 use floodmark_features::lookup::{Lookup, Mode};
-use floodmark_training::{TrainingRequest, TrainingSpec, write_training_set};
+use floodmark_history::History;
+use floodmark_store::Store;
+use floodmark_training::{TrainingRequest, TrainingSpec, TrainingSummary, fits, write_training_set, write_training_set_in_parts};
 use serde::Serialize;
 
 use super::get::service_named;
@@ -61,6 +64,9 @@ pub(crate) struct Args {
     /// Adds a column with the status of each value.
     #[arg(long)]
     statuses: bool,
+    /// With --offline, what is worked on may take so many MiB; a history that is larger is sent to scratch files beside the output first.
+    #[arg(long, value_name = "MIB", default_value_t = 2048, value_parser = clap::value_parser!(u32).range(1..))]
+    memory: u32,
     /// Threads; all cores if not said.
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..))]
     threads: Option<u16>,
@@ -76,33 +82,12 @@ enum ModeArg {
 }
 
 pub(crate) fn run(args: &Args, json: bool) -> Result<(), Failure> {
-    let store = match (&args.store, &args.offline, &args.definitions) {
-        (Some(store), _, definitions) => open_existing(store, definitions.as_deref())?,
-        (None, Some(place), Some(definitions)) => offline::history(place, &read_definitions(definitions)?.definitions)?,
+    let began = Instant::now();
+    let summary = match (&args.store, &args.offline, &args.definitions) {
+        (Some(store), _, definitions) => of_store(args, &*open_existing(store, definitions.as_deref())?)?,
+        (None, Some(place), Some(definitions)) => of_history(args, place, &read_definitions(definitions)?.definitions)?,
         _ => return Err(Failure::usage("expected --store DIR, or --offline PLACE with --definitions FILE".to_owned())),
     };
-    let definitions = store.definitions().clone();
-    let service = service_named(&definitions, &args.service)?;
-    let request = TrainingRequest {
-        spec: TrainingSpec {
-            lookup: Arc::new(Lookup::of_service(definitions, service)),
-            time: args.time.clone(),
-            event_id: args.event_id.clone(),
-            mode: match args.mode {
-                ModeArg::AsServed => Mode::AsServed,
-                ModeArg::AsCorrected => Mode::AsCorrected,
-            },
-            version: args.version,
-            threads: args.threads.map_or_else(cores, usize::from),
-            statuses: args.statuses,
-        },
-        spine: args.spine.clone(),
-        out: args.out.clone(),
-    };
-    let began = Instant::now();
-    let bar = Bar::new("training set");
-    let summary = write_training_set(&store, &request, &|progress| bar.at(progress.done, progress.rows))?;
-    drop(bar);
     let seconds = began.elapsed().as_secs_f64();
     let report = Report {
         rows: summary.rows,
@@ -120,6 +105,40 @@ pub(crate) fn run(args: &Args, json: bool) -> Result<(), Failure> {
         false => report.print(&mut out)?,
     }
     Ok(out.flush()?)
+}
+
+fn of_store(args: &Args, store: &Store) -> Result<TrainingSummary, Failure> {
+    let request = request(args, store.definitions())?;
+    let bar = Bar::new("training set");
+    Ok(write_training_set(store, &request, &|progress| bar.at(progress.done, progress.rows))?)
+}
+
+/// What fits in memory is kept there; otherwise it is made part by part.
+fn of_history(args: &Args, place: &str, definitions: &Arc<Definitions>) -> Result<TrainingSummary, Failure> {
+    let request = request(args, definitions)?;
+    let (history, memory) = (History::at(&offline::absolute(place)?, definitions)?, u64::from(args.memory) << 20);
+    if fits(&history, &request.spec, memory)? {
+        return of_store(args, &*offline::history(place, definitions)?);
+    }
+    let bar = Bar::new("training set");
+    Ok(write_training_set_in_parts(&history, &request, memory, &|progress| bar.at(progress.done, progress.rows))?)
+}
+
+fn request(args: &Args, definitions: &Arc<Definitions>) -> Result<TrainingRequest, Failure> {
+    let service = service_named(definitions, &args.service)?;
+    let spec = TrainingSpec {
+        lookup: Arc::new(Lookup::of_service(definitions.clone(), service)),
+        time: args.time.clone(),
+        event_id: args.event_id.clone(),
+        mode: match args.mode {
+            ModeArg::AsServed => Mode::AsServed,
+            ModeArg::AsCorrected => Mode::AsCorrected,
+        },
+        version: args.version,
+        threads: args.threads.map_or_else(cores, usize::from),
+        statuses: args.statuses,
+    };
+    Ok(TrainingRequest { spec, spine: args.spine.clone(), out: args.out.clone() })
 }
 
 /// What came of it.

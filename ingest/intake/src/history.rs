@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use arrow::array::{AsArray, RecordBatch};
 use arrow::datatypes::{Int64Type, TimestampMicrosecondType};
-use floodmark_features::engine::EnginePlan;
+use floodmark_features::engine::{EnginePlan, Outputs};
 use floodmark_features::key::{hash_key, partition_of};
 use floodmark_features::section::Section;
 use floodmark_features::time::Time;
@@ -30,6 +30,17 @@ pub enum HistoryError {
 /// Takes the events of all sources into a store that nobody else writes: for each source a batch of its columns and those of [`column`], in
 /// the order of their sequence numbers, later ones than it has. `watch` is told how many have been taken.
 pub fn take_history(store: &Store, sources: &[(usize, RecordBatch)], watch: &dyn Fn(u64)) -> Result<(), HistoryError> {
+    take(store, sources, &|version, commit| store.apply_on_all_cores(version, commit), watch)
+}
+
+/// The same, for callers that have something else for the other cores.
+pub fn take_history_on_one_core(store: &Store, sources: &[(usize, RecordBatch)]) -> Result<(), HistoryError> {
+    take(store, sources, &|version, commit| store.apply(version, commit, 0..store.partitions()).map(|outputs| vec![outputs]), &|_| ())
+}
+
+type Apply<'a> = &'a dyn Fn(u64, &Commit) -> Result<Vec<Outputs>, StoreError>;
+
+fn take(store: &Store, sources: &[(usize, RecordBatch)], apply: Apply<'_>, watch: &dyn Fn(u64)) -> Result<(), HistoryError> {
     let mut open = Vec::new();
     for (source, batch) in sources {
         open.push(Past::new(store, *source, batch)?);
@@ -38,7 +49,7 @@ pub fn take_history(store: &Store, sources: &[(usize, RecordBatch)], watch: &dyn
     // Versions rise over all sources.
     while let Some(at) = (0..open.len()).filter(|at| open[*at].version().is_some()).min_by_key(|at| open[*at].version()) {
         let Some((version, commit)) = open[at].next() else { break };
-        let outputs = store.apply_on_all_cores(version, &commit)?;
+        let outputs = apply(version, &commit)?;
         // A source may be read further than another when that goes on: what was readable stays so.
         store.publish(version.max(store.version()), &commit, outputs);
         taken += commit.read;

@@ -6,6 +6,7 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use floodmark_features::definition::Definitions;
+use floodmark_history::Remembered;
 use floodmark_intake::history::{HistoryError, take_history};
 use floodmark_offline::{Following, OfflineError};
 use floodmark_serving::metrics::{Kept, catalog};
@@ -42,7 +43,7 @@ enum Trouble {
 impl Follower {
     /// Takes all of history in, and then looks again and again for more.
     pub(super) fn start(place: &str, definitions: &Arc<Definitions>, interval: Duration) -> Result<(Arc<Store>, Follower), Failure> {
-        let (store, following) = offline::follow(place, definitions)?;
+        let Remembered { store, following, .. } = offline::remembered(place, definitions)?;
         let counts = Arc::new(Counts::default());
         let (followed, counted) = (store.clone(), counts.clone());
         let thread = thread::Builder::new().name("follower".to_owned());

@@ -12,6 +12,7 @@ use std::sync::Arc;
 use arrow::array::RecordBatch;
 use floodmark_features::definition::Definitions;
 use floodmark_features::lookup::{Lookup, Mode};
+use floodmark_history::Remembered;
 use floodmark_offline::{OfflineError, OfflineStore};
 use floodmark_serving::client::Remote;
 use floodmark_store::Store;
@@ -69,7 +70,7 @@ pub(super) fn run(args: &ParityArgs, service: &str, mut place: Place, json: bool
         // What still waits in the store is part of it.
         OfflineStore::open(&at, store).and_then(|offline| offline.flush(store)).map_err(failed)?;
     }
-    let (history, sources) = crate::offline::events_at(&at, &place.definitions)?;
+    let Remembered { store: history, events: sources, .. } = crate::offline::remembered(&at, &place.definitions)?;
     let involved: Vec<usize> = lookup.reads.iter().map(|read| place.definitions.views[read.view].source).collect();
     // Sources are flushed one after the other: up to here, all of them are whole.
     let version =

@@ -83,7 +83,7 @@ impl OfflineStore {
             let mut found = Vec::new();
             for file in files {
                 for batch in table.read_file(file, Some(&names))? {
-                    found.push(after(events::filled(&batch, &schema)?, read.sequence)?);
+                    found.push(after(events::filled(&batch?, &schema)?, read.sequence)?);
                 }
             }
             Ok(found)

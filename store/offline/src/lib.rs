@@ -29,7 +29,7 @@ use parking_lot::Mutex;
 pub use error::OfflineError;
 pub use flusher::{Flusher, Standing};
 pub use history::{Following, Place, as_kept, in_order};
-pub use range::columns_of;
+pub use range::{EventFile, columns_of};
 
 use crate::lake::Lake;
 use crate::table::{Appended, Table};

@@ -21,9 +21,9 @@ impl OfflineStore {
         let own: Vec<usize> = (0..definition.schema.columns.len()).collect();
         let sequence = schema.index_of(column::SEQUENCE)?;
         let mut found = Vec::new();
-        for file in table.files()? {
+        for (file, _) in table.files_within(&definition.schema.columns[definition.event_time].name, (from, to))? {
             for batch in table.read_file(&file, None)? {
-                let batch = events::filled(&batch, &schema)?;
+                let batch = events::filled(&batch?, &schema)?;
                 let times = batch.column(definition.event_time).as_primitive::<TimestampMicrosecondType>();
                 let inside = |time: Option<i64>| time.is_some_and(|time| (from.micros()..to.micros()).contains(&time));
                 let inside: BooleanArray = times.iter().map(|time| Some(inside(time))).collect();
@@ -31,6 +31,7 @@ impl OfflineStore {
             }
         }
         let all = concat_batches(&schema, &found)?;
+        drop(found);
         if all.num_rows() <= most {
             return Ok(all.project(&own)?);
         }
@@ -40,6 +41,49 @@ impl OfflineStore {
         order.truncate(most);
         order.sort_unstable();
         Ok(take_record_batch(&all.project(&own)?, &UInt32Array::from(order))?)
+    }
+}
+
+/// A file of a source's events.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EventFile {
+    /// Its path in the table.
+    pub path: String,
+    /// Whether its events came too late for every view of then.
+    pub late: bool,
+    /// How many there are.
+    pub events: u64,
+}
+
+impl OfflineStore {
+    /// The files that may hold events of a source from one time to another, both included: those whose statistics do not say otherwise.
+    pub fn event_files(&self, source: usize, within: (Time, Time)) -> Result<Vec<EventFile>, OfflineError> {
+        let definition = &self.definitions.sources[source];
+        let time = &definition.schema.columns[definition.event_time].name;
+        let mut files = Vec::new();
+        for (late, table) in [(false, Some(&self.events[source])), (true, self.late[source].as_ref())] {
+            let found = table.map_or(Ok(Vec::new()), |table| table.files_within(time, within))?;
+            files.extend(found.into_iter().map(|(path, events)| EventFile { path, late, events }));
+        }
+        Ok(files)
+    }
+
+    /// The events of a file batch by batch: those of its source's columns that are asked for by their places, and those of [`column`].
+    pub fn read_events(
+        &self,
+        source: usize,
+        file: &EventFile,
+        columns: &[usize],
+    ) -> Result<impl Iterator<Item = Result<RecordBatch, OfflineError>>, OfflineError> {
+        let definition = &self.definitions.sources[source];
+        let whole = events::schema_of(definition);
+        let own = definition.schema.columns.len();
+        let wanted: Vec<usize> = columns.iter().copied().chain(own..whole.fields().len()).collect();
+        let schema = Arc::new(whole.project(&wanted)?);
+        let names: Vec<&str> = schema.fields().iter().map(|field| field.name().as_str()).collect();
+        let table = if file.late { self.late[source].as_ref() } else { Some(&self.events[source]) };
+        let batches = table.map(|table| table.read_file(&file.path, Some(&names))).transpose()?;
+        Ok(batches.into_iter().flatten().map(move |batch| events::filled(&batch?, &schema)))
     }
 }
 

@@ -101,14 +101,21 @@ fn words_column(words: Vec<u64>, present: BooleanBuffer, kind: Type) -> ArrayRef
 
 /// How the values of these rows came to be.
 pub(crate) fn status_column(matrix: &Matrix, at: usize, rows: Range<usize>) -> ArrayRef {
-    let names = StringArray::from(vec!["PRESENT", "NULL", "NOT_FOUND", "EXPIRED"]);
     let code = |row| match matrix.status(row, at) {
         Status::Present => 0,
         Status::Null => 1,
-        Status::NotFound => 2,
+        Status::NotFound => NOT_FOUND,
         Status::Expired => 3,
     };
-    let codes: Int8Array = rows.map(code).collect::<Vec<i8>>().into();
+    status_of_codes(rows.map(code).collect::<Vec<i8>>().into())
+}
+
+/// The code of a row of which nothing is found.
+pub(crate) const NOT_FOUND: i8 = 2;
+
+/// The column of such codes.
+pub(crate) fn status_of_codes(codes: Int8Array) -> ArrayRef {
+    let names = StringArray::from(vec!["PRESENT", "NULL", "NOT_FOUND", "EXPIRED"]);
     // Every code is one of the four names.
     match DictionaryArray::<Int8Type>::try_new(codes, Arc::new(names)) {
         Ok(array) => Arc::new(array),

@@ -120,6 +120,18 @@ pub enum TrainingError {
         /// What is wrong.
         detail: String,
     },
+    /// The disk with the scratch files, beside the output, failed or is full.
+    #[error("scratch files beside the output cannot be used: check the space on the disk. error={detail}")]
+    Scratch {
+        /// What the system said.
+        detail: String,
+    },
+    /// Whoever has the history could not hand it over.
+    #[error("history cannot be read: {detail}")]
+    History {
+        /// What it said.
+        detail: String,
+    },
     /// The store refused.
     #[error(transparent)]
     Store(#[from] ReadError),

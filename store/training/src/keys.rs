@@ -3,6 +3,7 @@
 use std::ops::Range;
 
 use floodmark_features::key::{encode_key, hash_key, partition_of};
+use floodmark_features::lookup::Lookup;
 use hashbrown::HashTable;
 
 use crate::spine::{Block, Spine};
@@ -13,6 +14,18 @@ pub(crate) struct KeySet {
     pub(crate) keys: Vec<usize>,
     /// Positions in the look-up's reads.
     pub(crate) reads: Vec<usize>,
+}
+
+/// The reads of a look-up by the keys that they go by.
+pub(crate) fn key_sets(lookup: &Lookup) -> Vec<KeySet> {
+    let mut sets: Vec<KeySet> = Vec::new();
+    for (at, read) in lookup.reads.iter().enumerate() {
+        match sets.iter_mut().find(|set| set.keys == read.keys) {
+            Some(set) => set.reads.push(at),
+            None => sets.push(KeySet { keys: read.keys.clone(), reads: vec![at] }),
+        }
+    }
+    sets
 }
 
 /// A row with the hash of its key.

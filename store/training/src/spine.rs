@@ -66,11 +66,16 @@ impl Spine {
 
     /// The needed columns of rows that came in batches.
     pub(crate) fn block_of(&self, batches: &[RecordBatch]) -> Result<Block, TrainingError> {
+        self.block_of_some(batches, |position| position)
+    }
+
+    /// The same of batches that have only some of the columns; `place` says where.
+    pub(crate) fn block_of_some(&self, batches: &[RecordBatch], place: impl Fn(usize) -> usize) -> Result<Block, TrainingError> {
         let mut columns: Vec<Words> = self.needed.iter().map(|needed| Words::new(needed.kind)).collect();
         for batch in batches {
             for (needed, words) in self.needed.iter().zip(&mut columns) {
                 let broken = |detail: String| TrainingError::Rows { spine: self.name.clone(), detail };
-                let column = batch.columns().get(needed.position).ok_or_else(|| broken("a batch has other columns".to_owned()))?;
+                let column = batch.columns().get(place(needed.position)).ok_or_else(|| broken("a batch has other columns".to_owned()))?;
                 if !words.append(column).map_err(|error| broken(error.to_string()))? {
                     return Err(self.too_much_text(needed));
                 }

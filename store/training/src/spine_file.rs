@@ -3,6 +3,8 @@
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
+use arrow::array::{RecordBatch, RecordBatchReader};
+use arrow::compute::concat_batches;
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReaderBuilder};
 use parquet::file::metadata::PageIndexPolicy;
@@ -82,6 +84,18 @@ impl SpineFile {
             }
         }
         Ok(Block { rows: groups.map(|group| self.rows_in(group)).sum(), columns: all })
+    }
+
+    /// Some columns of some row groups, by their positions, which ascend.
+    pub(crate) fn read_rows(&self, groups: std::ops::Range<usize>, positions: &[usize]) -> Result<RecordBatch, TrainingError> {
+        let broken = |detail: String| TrainingError::Read { path: self.path.clone(), row_group: groups.start, detail };
+        let builder = ParquetRecordBatchReaderBuilder::new_with_metadata(open(&self.path)?, self.metadata.clone());
+        let mask = ProjectionMask::roots(builder.parquet_schema(), positions.iter().copied());
+        let builder = builder.with_projection(mask).with_row_groups(groups.clone().collect()).with_batch_size(BATCH_ROWS);
+        let reader = builder.build().map_err(|error| broken(error.to_string()))?;
+        let schema = reader.schema();
+        let batches = reader.collect::<Result<Vec<_>, _>>().map_err(|error| broken(error.to_string()))?;
+        concat_batches(&schema, &batches).map_err(|error| broken(error.to_string()))
     }
 
     fn read_column(&self, row_group: usize, needed: &Needed) -> Result<Words, TrainingError> {

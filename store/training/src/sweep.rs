@@ -8,7 +8,7 @@ use floodmark_store::{SWEEP_ROWS, Store, SweepRow};
 
 use crate::error::TrainingError;
 use crate::events::Events;
-use crate::keys::{Buckets, KeySet};
+use crate::keys::{Buckets, KeySet, key_sets};
 use crate::matrix::{Heap, Matrix, SEGMENT_ROWS, Shape};
 use crate::spine::{Block, Spine};
 use crate::tasks::in_parallel;
@@ -56,13 +56,7 @@ impl<'a> Sweeper<'a> {
         let lookup = &spec.lookup;
         // All blocks are read at the version that is the newest now.
         let version = store.sweep(lookup, spec.version, spec.mode)?.version();
-        let mut sets: Vec<KeySet> = Vec::new();
-        for (at, read) in lookup.reads.iter().enumerate() {
-            match sets.iter_mut().find(|set| set.keys == read.keys) {
-                Some(set) => set.reads.push(at),
-                None => sets.push(KeySet { keys: read.keys.clone(), reads: vec![at] }),
-            }
-        }
+        let sets = key_sets(lookup);
         let positions = |view: usize| (0..lookup.features.len()).filter(|f| lookup.features[*f].view == view).collect();
         let shapes = lookup.reads.iter().map(|read| Shape::new(positions(read.view), spec.statuses)).collect();
         Ok(Sweeper { store, spec, spine, sets, shapes, version, rows, evaluated: AtomicU64::new(0), watch })

@@ -4,26 +4,33 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use arrow::array::{Array, AsArray, RecordBatch};
+use arrow::array::{Array, AsArray};
 use arrow::datatypes::Schema;
 use bytes::Bytes;
 use delta_kernel::committer::FileSystemCommitter;
 use delta_kernel::engine::arrow_conversion::TryIntoArrow;
 use delta_kernel::engine::arrow_data::ArrowEngineData;
 use delta_kernel::engine_data::FilteredEngineData;
+use delta_kernel::expressions::{ColumnName, Expression, Predicate, Scalar};
 use delta_kernel::history_manager::error::LogHistoryError;
 use delta_kernel::history_manager::{HistoryCommitType, latest_version_as_of};
+use delta_kernel::scan::Scan;
 use delta_kernel::scan::state::ScanFile;
 use delta_kernel::transaction::{CommitResult, UpdateTableOperation};
 use delta_kernel::{KernelError, Snapshot, SnapshotRef};
 use delta_kernel_default_engine::build_add_file_metadata;
 use delta_kernel_default_engine::parquet::DataFileMetadata;
+use floodmark_features::time::Time;
 use parquet::arrow::ProjectionMask;
-use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use parquet::arrow::arrow_reader::{ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder};
 
 use super::{Table, WRITER, path_of};
+
 use crate::error::OfflineError;
 use crate::events::filled;
+
+/// The rows of a file, batch by batch.
+pub(crate) type Batches = ParquetRecordBatchReader;
 
 /// A file of fewer rows is small.
 const SMALL_ROWS: u64 = 1 << 18;
@@ -45,7 +52,7 @@ impl Table {
         let mut batches = Vec::new();
         for file in &small {
             for batch in self.read_file(&file.path, None)? {
-                batches.push(filled(&batch, &schema)?);
+                batches.push(filled(&batch?, &schema)?);
             }
         }
         let failed = |error| self.failed(error);
@@ -72,7 +79,11 @@ impl Table {
     #[cfg(test)]
     pub(crate) fn rows(&self) -> Result<Vec<RecordBatch>, OfflineError> {
         let files = files_of(self, &self.newest()?)?;
-        files.iter().map(|file| self.read_file(&file.path, None)).collect::<Result<Vec<_>, _>>().map(|batches| batches.concat())
+        let mut rows = Vec::new();
+        for file in &files {
+            rows.extend(self.read_file(&file.path, None)?.collect::<Result<Vec<_>, _>>()?);
+        }
+        Ok(rows)
     }
 
     /// The files that it consists of now, by their paths in it.
@@ -80,8 +91,24 @@ impl Table {
         Ok(files_of(self, &self.newest()?)?.into_iter().map(|file| file.path).collect())
     }
 
-    /// The rows of a file, with all columns or those of these names that it has.
-    pub(crate) fn read_file(&self, path: &str, columns: Option<&[&str]>) -> Result<Vec<RecordBatch>, OfflineError> {
+    /// The files that may hold instants of a column from one time to another, both included, by the statistics in the table's log.
+    pub(crate) fn files_within(&self, column: &str, (from, to): (Time, Time)) -> Result<Vec<(String, u64)>, OfflineError> {
+        let failed = |error| self.failed(error);
+        let bound = |time: Time| Expression::from(Scalar::Timestamp(time.micros()));
+        let column = || Expression::from(ColumnName::new([column]));
+        let within = Predicate::and(Predicate::ge(column(), bound(from)), Predicate::le(column(), bound(to)));
+        let scan = self.newest()?.scan_builder().with_predicate(Arc::new(within)).build().map_err(failed)?;
+        Ok(scanned(&scan, self)?
+            .into_iter()
+            .map(|file| {
+                let rows = rows_of(&file);
+                (file.path, rows)
+            })
+            .collect())
+    }
+
+    /// The rows of a file, with all columns or those of these names that it has, batch by batch.
+    pub(crate) fn read_file(&self, path: &str, columns: Option<&[&str]>) -> Result<Batches, OfflineError> {
         let encoded = |error: parquet::errors::ParquetError| OfflineError::Encode { table: self.name.clone(), error };
         let location = self.url.join(path).map_err(|error| OfflineError::Url { url: path.to_owned(), detail: error.to_string() })?;
         let bytes: Bytes = self.lake.get(&path_of(&location)?)?;
@@ -90,8 +117,7 @@ impl Table {
             let mask = ProjectionMask::columns(reader.parquet_schema(), columns.iter().copied());
             reader = reader.with_projection(mask);
         }
-        let reader = reader.build().map_err(encoded)?;
-        Ok(reader.collect::<Result<_, _>>()?)
+        Ok(reader.build().map_err(encoded)?)
     }
 
     /// Deletes data files that no version of the last so long needs; their names. With `only_look`, it says so and deletes nothing.
@@ -127,8 +153,11 @@ impl Table {
 
 /// The files that a snapshot consists of.
 fn files_of(table: &Table, snapshot: &SnapshotRef) -> Result<Vec<ScanFile>, OfflineError> {
+    scanned(&snapshot.clone().scan_builder().build().map_err(|error| table.failed(error))?, table)
+}
+
+fn scanned(scan: &Scan, table: &Table) -> Result<Vec<ScanFile>, OfflineError> {
     let failed = |error| table.failed(error);
-    let scan = snapshot.clone().scan_builder().build().map_err(failed)?;
     let mut files = Vec::new();
     for found in scan.scan_metadata(table.lake.engine()).map_err(failed)? {
         files =

@@ -1,0 +1,62 @@
+//! History for training sets that are made part by part.
+
+use std::sync::Arc;
+
+use arrow::array::RecordBatch;
+use floodmark_features::definition::Definitions;
+use floodmark_features::time::Time;
+use floodmark_intake::history::take_history_on_one_core;
+use floodmark_offline::{EventFile, OfflineStore, as_kept, in_order};
+use floodmark_store::{Settings, Store};
+use floodmark_training::{Past, Piece, Take, TrainingError};
+
+use crate::HistoryError;
+
+/// What begins the names of files with events that came too late for every view of then.
+const LATE: &str = "late:";
+
+/// The events at a place.
+#[derive(Debug)]
+pub struct History {
+    offline: OfflineStore,
+    definitions: Arc<Definitions>,
+}
+
+impl History {
+    /// For views of these definitions.
+    pub fn at(place: &str, definitions: &Arc<Definitions>) -> Result<History, HistoryError> {
+        Ok(History { offline: OfflineStore::existing(place, definitions)?, definitions: definitions.clone() })
+    }
+}
+
+fn failed(error: impl Into<HistoryError>) -> TrainingError {
+    TrainingError::History { detail: error.into().to_string() }
+}
+
+impl Past for History {
+    fn pieces(&self, source: usize, within: (Time, Time)) -> Result<Vec<Piece>, TrainingError> {
+        let files = self.offline.event_files(source, within).map_err(failed)?;
+        let name = |file: &EventFile| if file.late { format!("{LATE}{}", file.path) } else { file.path.clone() };
+        Ok(files.iter().map(|file| Piece { name: name(file), events: file.events }).collect())
+    }
+
+    fn read(&self, source: usize, piece: &Piece, columns: &[usize], take: Take<'_>) -> Result<(), TrainingError> {
+        let (late, path) = piece.name.strip_prefix(LATE).map_or((false, &*piece.name), |path| (true, path));
+        let file = EventFile { path: path.to_owned(), late, events: piece.events };
+        for batch in self.offline.read_events(source, &file, columns).map_err(failed)? {
+            take(batch.map_err(failed)?)?;
+        }
+        Ok(())
+    }
+
+    fn store(&self, events: Vec<(usize, RecordBatch)>) -> Result<Arc<Store>, TrainingError> {
+        let store = Store::in_memory(self.definitions.clone(), Settings::default()).map_err(failed)?;
+        let as_kept = |(source, events): (usize, RecordBatch)| {
+            let events = as_kept(&self.definitions.sources[source], &events).and_then(in_order).map_err(failed)?;
+            Ok((source, events))
+        };
+        let events = events.into_iter().map(as_kept).collect::<Result<Vec<_>, TrainingError>>()?;
+        take_history_on_one_core(&store, &events).map_err(failed)?;
+        Ok(Arc::new(store))
+    }
+}
