@@ -14,7 +14,7 @@ import pyarrow.flight as flight
 
 from floodmark import values
 from floodmark.errors import FloodmarkError, told
-from floodmark.frames import Frame, to_arrow, with_whole_keys
+from floodmark.frames import Frame, to_arrow, with_columns, with_whole_keys
 from floodmark.kernel import Mode
 from floodmark.progress import bar
 from floodmark.v1 import features_pb2, features_pb2_grpc, score_pb2, score_pb2_grpc
@@ -84,12 +84,23 @@ class Client:
         """
         rows, back = to_arrow(spine)
         asked = {"service": service, "time": time, "event_id": event_id, "mode": mode, "version": version, "statuses": statuses}
-        descriptor = flight.FlightDescriptor.for_command(json.dumps({"training_set": asked}))
+        descriptor = flight.FlightDescriptor.for_command(json.dumps({"training_set": asked | {"carry": False}}))
         with told():
             rows = with_whole_keys(spine, rows, lambda: [event_id, *self._keys(service)])
+            sent = self._what_matters(rows, service, [time, event_id])
             writer, reader = self._flight.do_exchange(descriptor)
             with writer, bar("training set", rows.num_rows, progress) as done:
-                return back(_exchange(rows, writer, reader, done))
+                return back(with_columns(rows, _exchange(sent, writer, reader, done)))
+
+    def _what_matters(self, rows: pa.Table, service: str, others: list[str | None]) -> pa.Table:
+        """The columns that the features are made of: what else the rows have stays here."""
+        info = self._flight.get_flight_info(flight.FlightDescriptor.for_path("training_set", service))
+        wanted = {*json.loads(info.app_metadata)["spine"], *others}
+        added = set(info.schema.names)
+        names = rows.schema.names
+        if len(set(names)) < len(names) or any(name.removesuffix(".status") in added for name in names):
+            return rows  # which is refused, and the server says why
+        return rows.select([name for name in names if name in wanted])
 
     def push(self, events: Frame, *, source: str, partition: str = "") -> dict[str, Any]:
         """Events of a source into the server, durable when this returns. Pushed again, they are recognised by their event ids.

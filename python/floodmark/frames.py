@@ -53,6 +53,14 @@ def with_whole_keys(frame: Frame, table: pa.Table, names: Callable[[], Iterable[
     return table
 
 
+def with_columns(rows: pa.Table, added: pa.Table) -> pa.Table:
+    """The rows with what was computed for each beside it."""
+    metadata = {**(rows.schema.metadata or {}), **(added.schema.metadata or {})}
+    metadata.pop(b"pandas", None)  # it describes the columns that there were
+    schema = pa.schema([*rows.schema, *added.schema], metadata)
+    return pa.table([*rows.columns, *added.columns], schema=schema)
+
+
 def to_reader(frame: Frame) -> pa.RecordBatchReader:
     """The rows as a stream of batches: from files, no more than a few are in memory."""
     if isinstance(frame, pa.RecordBatchReader):

@@ -7,6 +7,9 @@
 //! {"training_set": {"service": "fraud", "time": "tx_datetime", "event_id": "transaction_id", "mode": "as_served"}}
 //! ```
 //!
+//! With `"carry": false`, only what is added comes back, for clients that have the rows; which columns of a spine matter is said by the
+//! `app_metadata` of the service's flight (`GetFlightInfo`), so that a client needs to send no others.
+//!
 //! `DoGet` reads side outputs: late events, rejected records and closed windows, by the tickets that `ListFlights` and `GetFlightInfo` give.
 //! `DoPut` takes events in bulk, for `{"push": {"source": "transactions", "partition": "nightly"}}`, and answers each piece with what
 //! became of it.
@@ -33,7 +36,7 @@ use arrow_flight::{
     PutResult, SchemaAsIpc, SchemaResult, Ticket,
 };
 use floodmark_store::{ReadError, Store};
-use floodmark_training::{TrainingError, TrainingStream, schema_of};
+use floodmark_training::{TrainingError, TrainingStream, schema_of, spine_columns};
 use parking_lot::Mutex;
 use tokio::sync::{Semaphore, SemaphorePermit, mpsc};
 use tokio_stream::wrappers::ReceiverStream;
@@ -125,7 +128,8 @@ impl Flight {
         let spec = ask::spec_of_service(definitions, service);
         let info = FlightInfo::new().try_with_schema(&schema_of(&spec)).map_err(|error| Status::internal(error.to_string()))?;
         let descriptor = FlightDescriptor::new_path(vec![ask::TRAINING_SET.to_owned(), name]);
-        Ok(info.with_descriptor(descriptor).with_total_records(-1).with_total_bytes(-1))
+        let needed = serde_json::json!({ "spine": spine_columns(&spec.lookup) }).to_string();
+        Ok(info.with_descriptor(descriptor).with_app_metadata(needed).with_total_records(-1).with_total_bytes(-1))
     }
 
     /// The flight of that path.
@@ -146,17 +150,12 @@ impl Flight {
         mut spine: FlightRecordBatchStream,
         out: &mpsc::Sender<RecordBatch>,
     ) -> Result<(), FlightError> {
-        while let Some(first) = spine.next().await.transpose()? {
-            let mut rows = first.num_rows();
-            let mut block = vec![first];
-            while rows < BLOCK_ROWS
-                && let Some(batch) = spine.next().await.transpose()?
-            {
-                rows += batch.num_rows();
-                block.push(batch);
-            }
+        let mut block = next_block(&mut spine).await?;
+        while !block.is_empty() {
             let worker = set.clone();
-            let built = tokio::task::spawn_blocking(move || worker.add(&block)).await;
+            let sweep = tokio::task::spawn_blocking(move || worker.add(&block));
+            // The next one comes in meanwhile.
+            let (built, next) = tokio::join!(sweep, next_block(&mut spine));
             let built = built.map_err(|panic| Status::internal(panic.to_string()))?.map_err(|error| refused(&error))?;
             for batch in built {
                 match out.send_timeout(batch, PATIENCE).await {
@@ -168,9 +167,22 @@ impl Flight {
                     }
                 }
             }
+            block = next?;
         }
         Ok(())
     }
+}
+
+/// The rows that are worked on together; none at the end.
+async fn next_block(spine: &mut FlightRecordBatchStream) -> Result<Vec<RecordBatch>, FlightError> {
+    let (mut block, mut rows) = (Vec::new(), 0);
+    while rows < BLOCK_ROWS
+        && let Some(batch) = spine.next().await.transpose()?
+    {
+        rows += batch.num_rows();
+        block.push(batch);
+    }
+    Ok(block)
 }
 
 /// All messages of a stream whose first one was looked at. Some clients say first what they want, and then what they bring.
@@ -211,7 +223,7 @@ impl FlightService for Flight {
         let nothing = || Status::invalid_argument("expected a spine: its schema, with a descriptor whose command says what to add");
         let first = input.message().await?.ok_or_else(nothing)?;
         let command = first.flight_descriptor.as_ref().map(|descriptor| descriptor.cmd.clone()).ok_or_else(nothing)?;
-        let spec = ask::spec_of(self.store.definitions(), &command)?;
+        let (spec, carry) = ask::spec_of(self.store.definitions(), &command)?;
         let permit = permit()?;
         // The answer begins with its columns, before the first row has come.
         let mut decoder = FlightDataDecoder::new(whole(first, input));
@@ -221,7 +233,7 @@ impl FlightService for Flight {
         let columns = decoder.schema().cloned().ok_or_else(nothing)?;
         let spine = FlightRecordBatchStream::new(decoder);
         let set = TrainingStream::new(self.store.clone(), spec, &columns).map_err(|error| refused(&error))?;
-        let set = Arc::new(set);
+        let set = Arc::new(if carry { set } else { set.without_rows() });
         let (out, answers) = mpsc::channel(QUEUE);
         let told = set.schema().clone();
         let failure: Arc<Mutex<Option<FlightError>>> = Arc::default();

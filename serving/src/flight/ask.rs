@@ -39,6 +39,13 @@ struct Ask {
     /// Whether a status column follows for each feature (T17).
     #[serde(default)]
     statuses: bool,
+    /// Whether the spine's columns come back, too, before what is added.
+    #[serde(default = "yes")]
+    carry: bool,
+}
+
+fn yes() -> bool {
+    true
 }
 
 #[derive(Deserialize)]
@@ -65,17 +72,17 @@ enum AskedMode {
     AsCorrected,
 }
 
-/// What to build.
-pub(super) fn spec_of(definitions: &Arc<Definitions>, command: &[u8]) -> Result<TrainingSpec, Status> {
+/// What to build, and whether the spine's columns come back.
+pub(super) fn spec_of(definitions: &Arc<Definitions>, command: &[u8]) -> Result<(TrainingSpec, bool), Status> {
     let asked: Command = serde_json::from_slice(command)
         .map_err(|error| Status::invalid_argument(format!("the command is not understood: {error}; expected, for example, {EXAMPLE}")))?;
-    let Ask { service, time, event_id, mode, version, statuses } = asked.training_set;
+    let Ask { service, time, event_id, mode, version, statuses, carry } = asked.training_set;
     let service = service_named(definitions, &service)?;
     let mode = match mode {
         AskedMode::AsServed => Mode::AsServed,
         AskedMode::AsCorrected => Mode::AsCorrected,
     };
-    Ok(TrainingSpec { time, event_id, mode, version, statuses, ..spec_of_service(definitions, service) })
+    Ok((TrainingSpec { time, event_id, mode, version, statuses, ..spec_of_service(definitions, service) }, carry))
 }
 
 /// What is pushed.

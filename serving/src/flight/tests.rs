@@ -14,13 +14,14 @@ fn a_command_is_read_whole_or_refused_with_an_example() {
     let definitions = Arc::new(Definitions::parse("test.yaml", TEXT).expect("definitions"));
     let service = &definitions.services[0].name;
     let all = format!(
-        r#"{{"training_set": {{"service": "{service}", "time": "at", "event_id": "id", "mode": "as_corrected", "version": 7, "statuses": true}}}}"#
+        r#"{{"training_set": {{"service": "{service}", "time": "at", "event_id": "id", "mode": "as_corrected", "version": 7, "statuses": true, "carry": false}}}}"#
     );
-    let spec = spec_of(&definitions, all.as_bytes()).expect("a spec");
+    let (spec, carry) = spec_of(&definitions, all.as_bytes()).expect("a spec");
     assert_eq!((spec.time.as_str(), spec.event_id.as_deref(), spec.version, spec.statuses), ("at", Some("id"), Some(7), true));
-    assert_eq!(spec.mode, Mode::AsCorrected);
+    assert_eq!((spec.mode, carry), (Mode::AsCorrected, false));
     let little = format!(r#"{{"training_set": {{"service": "{service}", "time": "at"}}}}"#);
-    assert_eq!(spec_of(&definitions, little.as_bytes()).expect("a spec").mode, Mode::AsServed);
+    let (spec, carry) = spec_of(&definitions, little.as_bytes()).expect("a spec");
+    assert_eq!((spec.mode, carry), (Mode::AsServed, true));
 
     let refused = |command: &str| spec_of(&definitions, command.as_bytes()).expect_err("refused");
     let unknown = refused(r#"{"training_set": {"service": "frau", "time": "at"}}"#);

@@ -204,6 +204,18 @@ pub fn schema_of(spec: &TrainingSpec) -> Schema {
     Schema::new(fields)
 }
 
+/// The columns of a spine that matter to a look-up, beside its time and its event id; those that it does not have are not missed, but for keys.
+pub fn spine_columns(lookup: &Lookup) -> Vec<String> {
+    let mut names: Vec<String> = lookup.keys.columns.iter().chain(&lookup.request.columns).map(|column| column.name.clone()).collect();
+    for view in lookup.reads.iter().map(|read| &lookup.definitions.views[read.view]) {
+        let schema = &lookup.definitions.sources[view.source].schema;
+        names.extend(view.columns.iter().map(|at| schema.columns[*at].name.clone()));
+    }
+    names.sort_unstable();
+    names.dedup();
+    names
+}
+
 /// What the training set was built with, for its file to tell.
 fn notes(spec: &TrainingSpec, version: u64) -> Vec<(&'static str, String)> {
     let lookup = &spec.lookup;

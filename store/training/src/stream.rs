@@ -23,6 +23,8 @@ pub struct TrainingStream {
     spec: TrainingSpec,
     spine: Spine,
     schema: SchemaRef,
+    /// How many of its columns are the rows' own.
+    carried: usize,
 }
 
 impl TrainingStream {
@@ -37,7 +39,15 @@ impl TrainingStream {
         let metadata: HashMap<String, String> =
             columns.metadata().clone().into_iter().filter(|(name, _)| name != "pandas").chain(told).collect();
         let schema = Arc::new(Schema::new_with_metadata(fields, metadata));
-        Ok(TrainingStream { store, spec, spine, schema })
+        Ok(TrainingStream { store, spec, spine, schema, carried: columns.fields().len() })
+    }
+
+    /// The same, which gives only what is added: for callers that have the rows.
+    pub fn without_rows(mut self) -> TrainingStream {
+        let added = self.schema.fields()[self.carried..].to_vec();
+        self.schema = Arc::new(Schema::new_with_metadata(added, self.schema.metadata().clone()));
+        self.carried = 0;
+        self
     }
 
     /// The columns of the rows, then those that are added, and what the training set is built with.
@@ -57,12 +67,17 @@ impl TrainingStream {
         let sweeper = Sweeper::new(&self.store, &self.spec, &self.spine, block.rows as u64, &|_| ())?;
         let swept = sweeper.sweep(&block, sweeper.route(&block)?)?;
         let pieces = columns_of(&self.spec, &self.spine, &block, &swept)?;
-        let rows = arrow::compute::concat_batches(&batches.first().map_or_else(|| self.rows_schema(), RecordBatch::schema), batches)
-            .map_err(broken)?;
+        let carried = match self.carried {
+            0 => Vec::new(),
+            _ => {
+                let columns = batches.first().map_or_else(|| self.rows_schema(), RecordBatch::schema);
+                arrow::compute::concat_batches(&columns, batches).map_err(broken)?.columns().to_vec()
+            }
+        };
         let of_piece = |(at, piece): (usize, Vec<ArrayRef>)| {
             let start = at * SEGMENT_ROWS;
             let many = SEGMENT_ROWS.min(block.rows - start);
-            let columns = rows.columns().iter().map(|column| column.slice(start, many)).chain(piece).collect();
+            let columns = carried.iter().map(|column| column.slice(start, many)).chain(piece).collect();
             let options = RecordBatchOptions::new().with_row_count(Some(many));
             RecordBatch::try_new_with_options(self.schema.clone(), columns, &options).map_err(broken)
         };

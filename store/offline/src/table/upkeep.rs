@@ -77,7 +77,7 @@ impl Table {
 
     /// Its rows, file by file.
     #[cfg(test)]
-    pub(crate) fn rows(&self) -> Result<Vec<RecordBatch>, OfflineError> {
+    pub(crate) fn rows(&self) -> Result<Vec<arrow::array::RecordBatch>, OfflineError> {
         let files = files_of(self, &self.newest()?)?;
         let mut rows = Vec::new();
         for file in &files {
