@@ -2,11 +2,12 @@
 
 use std::sync::Arc;
 
-use arrow::array::RecordBatch;
+use arrow::array::{Int64Array, RecordBatch};
 use floodmark_features::definition::Definitions;
 use floodmark_features::time::Time;
 use floodmark_intake::history::take_history_on_one_core;
-use floodmark_offline::{EventFile, OfflineStore, as_kept, in_order};
+use floodmark_offline::{EventFile, OfflineError, OfflineStore, as_kept, in_order};
+use floodmark_store::kept::column;
 use floodmark_store::{Settings, Store};
 use floodmark_training::{Past, Piece, Take, TrainingError};
 
@@ -14,6 +15,9 @@ use crate::HistoryError;
 
 /// What begins the names of files with events that came too late for every view of then.
 const LATE: &str = "late:";
+
+/// Events of a commit: a commit costs something for each partition of a store, however few events it has.
+const COMMIT_ROWS: usize = 1 << 16;
 
 /// The events at a place.
 #[derive(Debug)]
@@ -31,6 +35,15 @@ impl History {
 
 fn failed(error: impl Into<HistoryError>) -> TrainingError {
     TrainingError::History { detail: error.into().to_string() }
+}
+
+/// The same events as if they had come many at a time.
+fn in_large_commits(events: &RecordBatch) -> Result<RecordBatch, TrainingError> {
+    let versions: Int64Array = (0..events.num_rows()).map(|row| 1 + (row / COMMIT_ROWS) as i64).collect::<Vec<i64>>().into();
+    let at = events.schema().index_of(column::VERSION).map_err(|error| failed(OfflineError::from(error)))?;
+    let mut columns = events.columns().to_vec();
+    columns[at] = Arc::new(versions);
+    RecordBatch::try_new(events.schema(), columns).map_err(|error| failed(OfflineError::from(error)))
 }
 
 impl Past for History {
@@ -53,7 +66,7 @@ impl Past for History {
         let store = Store::in_memory(self.definitions.clone(), Settings::default()).map_err(failed)?;
         let as_kept = |(source, events): (usize, RecordBatch)| {
             let events = as_kept(&self.definitions.sources[source], &events).and_then(in_order).map_err(failed)?;
-            Ok((source, events))
+            Ok((source, in_large_commits(&events)?))
         };
         let events = events.into_iter().map(as_kept).collect::<Result<Vec<_>, TrainingError>>()?;
         take_history_on_one_core(&store, &events).map_err(failed)?;

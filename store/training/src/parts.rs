@@ -60,7 +60,8 @@ pub trait Past: Sync {
     /// Hands over the events of a piece, batch by batch: of the source's columns at least those asked for, and those of
     /// [`floodmark_store::kept::column`], by their names.
     fn read(&self, source: usize, piece: &Piece, columns: &[usize], take: Take<'_>) -> Result<(), TrainingError>;
-    /// A store in memory of some events of some sources, as they were handed over but in any order, on one core.
+    /// A store in memory of some events of some sources, as they were handed over but in any order, on one core. It is read at its newest
+    /// version only, so which commits its events come in is free.
     fn store(&self, events: Vec<(usize, RecordBatch)>) -> Result<Arc<Store>, TrainingError>;
 }
 
@@ -86,7 +87,7 @@ pub fn write_training_set_in_parts(
 
     let blocks = spine.blocks(BLOCK_ROWS);
     let sets: Vec<PartsOf> = key_sets(&spec.lookup).into_iter().map(|set| PartsOf::new(spec, set)).collect();
-    let parts = parts_of(past, spec, memory)?;
+    let parts = parts_of(past, spec, memory, sets.len())?;
     let rows = scatter_rows(&spine, spec, &sets, &blocks, &scratch, parts)?;
     let within = needed::times(&spec.lookup, rows.times, spec.statuses);
     let events = scatter_events(past, spec, &sets, within, &scratch, parts)?;
@@ -146,7 +147,8 @@ impl PartsOf {
         // Only sources with ids have rows that stand for their events.
         let sources = own.reads.iter().map(|read| &lookup.definitions.sources[lookup.definitions.views[read.view].source]);
         let event_id = spec.event_id.clone().filter(|_| sources.into_iter().any(|source| source.event_id.is_some()));
-        let spec = TrainingSpec { lookup: own, event_id, threads: 1, ..spec.clone() };
+        // What was committed later is not handed over at all.
+        let spec = TrainingSpec { lookup: own, event_id, version: None, threads: 1, ..spec.clone() };
         PartsOf { set, positions, spec }
     }
 
@@ -176,16 +178,22 @@ fn events_of(past: &dyn Past, spec: &TrainingSpec) -> Result<Vec<u64>, TrainingE
     sources.into_iter().map(events).collect()
 }
 
-/// How many parts, so that those that are worked on at the same time fit in memory. Odd: a store divides keys by the same number's sixteenth.
-fn parts_of(past: &dyn Past, spec: &TrainingSpec, memory: u64) -> Result<usize, TrainingError> {
+/// How many parts: so many that those that are worked on at the same time fit in memory, and if files allow, so many that each is near to the
+/// processor. Odd: a store divides the same hashes by sixteen.
+fn parts_of(past: &dyn Past, spec: &TrainingSpec, memory: u64, sets: usize) -> Result<usize, TrainingError> {
     let most = events_of(past, spec)?.into_iter().max().unwrap_or(0);
     let each = (memory / spec.threads.max(1) as u64).max(1);
-    let parts = most.saturating_mul(BYTES_PER_EVENT).div_ceil(each).clamp(spec.threads as u64, MOST_PARTS);
+    let (least, near) = (most.saturating_mul(BYTES_PER_EVENT).div_ceil(each), most / EVENTS_NEAR);
+    let parts = least.max(near.min(OPEN_FILES / sets.max(1) as u64)).max(spec.threads as u64).min(MOST_PARTS);
     Ok(parts as usize | 1)
 }
 
-/// Files that are open at the same time.
-const MOST_PARTS: u64 = 1023;
+/// What so many events become stays in a processor's cache, more or less: half again as quick as what does not.
+const EVENTS_NEAR: u64 = 1 << 18;
+/// Files that are open at the same time: systems allow some 1,000.
+const OPEN_FILES: u64 = 600;
+/// Beyond this, a part takes more memory than it should.
+const MOST_PARTS: u64 = OPEN_FILES;
 
 /// For each block, its first row.
 fn blocks_of(spine: &SpineFile, blocks: &[std::ops::Range<usize>]) -> Vec<u64> {
@@ -212,9 +220,7 @@ fn sweep_part(
         }
     }
     let store = past.store(history)?;
-    // Versions beyond those of this part's events are as good as the newest of them.
-    let version = of.spec.version.map(|version| version.min(store.version()));
-    let set = TrainingStream::new(store, TrainingSpec { version, ..of.spec.clone() }, &first.schema())?;
+    let set = TrainingStream::new(store, of.spec.clone(), &first.schema())?;
     let carried = first.num_columns();
     let mut swept = 0;
     for batch in set.add(&rows)? {
