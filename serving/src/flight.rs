@@ -48,14 +48,16 @@ use self::history::History;
 use self::put::Producers;
 use crate::server::Calls;
 
-/// Rows that are worked on together.
-const BLOCK_ROWS: usize = 1 << 19;
+/// Rows that all training sets together work on at a time. A key that has rows in several blocks is looked up in each, so one that is made
+/// alone has blocks of all of them, and of more than one each has its share.
+const BLOCK_ROWS: usize = 1 << 21;
 /// Batches that may wait for their reader: it bounds the memory of a call, together with [`BLOCK_ROWS`].
 const QUEUE: usize = 64;
 /// A reader that takes nothing for so long is given up: it writes, perhaps, and waits for us to read.
 const PATIENCE: Duration = Duration::from_secs(60);
 /// Training sets, statistics and the like that are made at the same time, by all threads: each may use all cores, and has rows in memory.
-static LARGE_CALLS: Semaphore = Semaphore::const_new(4);
+static LARGE_CALLS: Semaphore = Semaphore::const_new(MOST_CALLS);
+const MOST_CALLS: usize = 4;
 /// A message may have so many bytes.
 const MAX_MESSAGE: usize = 64 << 20;
 
@@ -64,6 +66,11 @@ type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 /// Leave to make something large.
 fn permit() -> Result<SemaphorePermit<'static>, Status> {
     LARGE_CALLS.try_acquire().map_err(|_| Status::resource_exhausted("other training sets are being built: try again later"))
+}
+
+/// How many are made now.
+fn calls() -> usize {
+    MOST_CALLS.saturating_sub(LARGE_CALLS.available_permits()).max(1)
 }
 
 /// An error as a call tells it.
@@ -176,7 +183,7 @@ impl Flight {
 /// The rows that are worked on together; none at the end.
 async fn next_block(spine: &mut FlightRecordBatchStream) -> Result<Vec<RecordBatch>, FlightError> {
     let (mut block, mut rows) = (Vec::new(), 0);
-    while rows < BLOCK_ROWS
+    while rows < BLOCK_ROWS / calls()
         && let Some(batch) = spine.next().await.transpose()?
     {
         rows += batch.num_rows();
