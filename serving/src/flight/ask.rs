@@ -66,10 +66,19 @@ pub(super) struct PushAsk {
 
 #[derive(Clone, Copy, Default, Deserialize)]
 #[serde(rename_all = "snake_case")]
-enum AskedMode {
+pub(super) enum AskedMode {
     #[default]
     AsServed,
     AsCorrected,
+}
+
+impl From<AskedMode> for Mode {
+    fn from(mode: AskedMode) -> Mode {
+        match mode {
+            AskedMode::AsServed => Mode::AsServed,
+            AskedMode::AsCorrected => Mode::AsCorrected,
+        }
+    }
 }
 
 /// What to build, and whether the spine's columns come back.
@@ -78,11 +87,7 @@ pub(super) fn spec_of(definitions: &Arc<Definitions>, command: &[u8]) -> Result<
         .map_err(|error| Status::invalid_argument(format!("the command is not understood: {error}; expected, for example, {EXAMPLE}")))?;
     let Ask { service, time, event_id, mode, version, statuses, carry } = asked.training_set;
     let service = service_named(definitions, &service)?;
-    let mode = match mode {
-        AskedMode::AsServed => Mode::AsServed,
-        AskedMode::AsCorrected => Mode::AsCorrected,
-    };
-    Ok((TrainingSpec { time, event_id, mode, version, statuses, ..spec_of_service(definitions, service) }, carry))
+    Ok((TrainingSpec { time, event_id, mode: mode.into(), version, statuses, ..spec_of_service(definitions, service) }, carry))
 }
 
 /// What is pushed.

@@ -1,6 +1,7 @@
-//! What was, over `DoGet`: events of a source as rows to build a training set for, and statistics of features. A ticket is a command; who
-//! has the events is somebody else, behind a trait.
+//! What was, over `DoGet`: events of a source, with features beside them or without, and statistics of features. A ticket is a command; who has
+//! the events is somebody else, behind a trait.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
@@ -8,12 +9,15 @@ use arrow::datatypes::SchemaRef;
 use arrow_flight::encode::FlightDataEncoderBuilder;
 use arrow_flight::error::FlightError;
 use arrow_flight::{FlightData, FlightDescriptor, FlightEndpoint, FlightInfo, Ticket};
+use floodmark_features::lookup::Mode;
 use floodmark_features::time::Time;
 use floodmark_training::Profile;
 use serde::Deserialize;
 use tokio::sync::SemaphorePermit;
 use tokio_stream::{Stream, StreamExt};
 use tonic::Status;
+
+use super::ask::AskedMode;
 
 const EXAMPLE: &str = r#"{"statistics": {"service": "fraud", "from": "2018-05-01", "to": "2018-06-01"}}"#;
 /// Rows that are looked at, if nothing else is said.
@@ -44,8 +48,23 @@ pub struct EventsAsk {
     pub source: String,
     /// The time of the first one, and the time that all are before.
     pub range: (Time, Time),
+    /// Only those with these values in these columns.
+    pub only: Vec<(String, serde_json::Value)>,
     /// So many of them, the same ones each time; all if not said.
     pub sample: Option<usize>,
+}
+
+/// Which events are wanted with the features that they were scored with, or would have been.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ValuesAsk {
+    /// Whose features.
+    pub service: String,
+    /// The events; without a source, those of the service's first view.
+    pub events: EventsAsk,
+    /// Which events a value counts (T15).
+    pub mode: Mode,
+    /// Whether a status column follows for each feature (T17).
+    pub statuses: bool,
 }
 
 /// Whoever has events and features.
@@ -56,6 +75,12 @@ pub trait History: Send + Sync + std::fmt::Debug {
     /// Events, in the columns of [`History::columns`].
     fn events(&self, ask: &EventsAsk) -> Result<RecordBatch, Status>;
 
+    /// Events with features beside them, in the columns of [`History::value_columns`].
+    fn values(&self, ask: &ValuesAsk) -> Result<Vec<RecordBatch>, Status>;
+
+    /// The columns of events with features beside them.
+    fn value_columns(&self, ask: &ValuesAsk) -> Result<SchemaRef, Status>;
+
     /// The columns of a source's events.
     fn columns(&self, source: &str) -> Result<SchemaRef, Status>;
 }
@@ -65,6 +90,7 @@ pub trait History: Send + Sync + std::fmt::Debug {
 enum Command {
     Statistics(Asked),
     Events(EventsAsked),
+    TrainingSet(ValuesAsked),
 }
 
 #[derive(Deserialize)]
@@ -73,13 +99,33 @@ struct EventsAsked {
     source: String,
     from: String,
     to: String,
+    #[serde(default, rename = "where")]
+    only: BTreeMap<String, serde_json::Value>,
     sample: Option<usize>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ValuesAsked {
+    service: String,
+    #[serde(default)]
+    source: String,
+    from: String,
+    to: String,
+    #[serde(default, rename = "where")]
+    only: BTreeMap<String, serde_json::Value>,
+    sample: Option<usize>,
+    #[serde(default)]
+    mode: AskedMode,
+    #[serde(default)]
+    statuses: bool,
 }
 
 /// A command, understood.
 enum Wanted {
     Statistics(StatisticsAsk),
     Events(EventsAsk),
+    Values(ValuesAsk),
 }
 
 #[derive(Deserialize)]
@@ -116,8 +162,12 @@ fn wanted_of(command: &[u8]) -> Result<Wanted, Status> {
             source: asked.source,
             sample: asked.sample.unwrap_or(SAMPLE),
         }),
-        Command::Events(asked) => {
-            Wanted::Events(EventsAsk { range: range(&asked.from, &asked.to)?, source: asked.source, sample: asked.sample })
+        Command::Events(EventsAsked { source, from, to, only, sample }) => {
+            Wanted::Events(EventsAsk { range: range(&from, &to)?, source, only: only.into_iter().collect(), sample })
+        }
+        Command::TrainingSet(ValuesAsked { service, source, from, to, only, sample, mode, statuses }) => {
+            let events = EventsAsk { range: range(&from, &to)?, source, only: only.into_iter().collect(), sample };
+            Wanted::Values(ValuesAsk { service, events, mode: mode.into(), statuses })
         }
     })
 }
@@ -135,6 +185,7 @@ impl Wanted {
         match self {
             Wanted::Statistics(_) => Ok(Profile::schema()),
             Wanted::Events(ask) => history.columns(&ask.source),
+            Wanted::Values(ask) => history.value_columns(ask),
         }
     }
 }
@@ -157,12 +208,16 @@ pub(super) async fn get(
     let wanted = wanted_of(command)?;
     let schema = wanted.schema(&*history)?;
     let made = tokio::task::spawn_blocking(move || match wanted {
-        Wanted::Statistics(ask) => history.statistics(&ask),
-        Wanted::Events(ask) => history.events(&ask),
+        Wanted::Statistics(ask) => history.statistics(&ask).map(|rows| vec![rows]),
+        Wanted::Events(ask) => history.events(&ask).map(|rows| vec![rows]),
+        Wanted::Values(ask) => history.values(&ask),
     });
-    let rows = made.await.map_err(|panic| Status::internal(panic.to_string()))??;
-    let pieces: Vec<Result<RecordBatch, FlightError>> =
-        (0..rows.num_rows()).step_by(PIECE_ROWS).map(|from| Ok(rows.slice(from, PIECE_ROWS.min(rows.num_rows() - from)))).collect();
+    let made = made.await.map_err(|panic| Status::internal(panic.to_string()))??;
+    let of_batch = |rows: &RecordBatch| {
+        let piece = |from| Ok(rows.slice(from, PIECE_ROWS.min(rows.num_rows() - from)));
+        (0..rows.num_rows()).step_by(PIECE_ROWS).map(piece).collect::<Vec<Result<RecordBatch, FlightError>>>()
+    };
+    let pieces: Vec<_> = made.iter().flat_map(of_batch).collect();
     let encoder = FlightDataEncoderBuilder::new().with_schema(schema).build(tokio_stream::iter(pieces));
     Ok(encoder.map(move |data| {
         let _held = &permit;

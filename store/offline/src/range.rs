@@ -2,20 +2,27 @@
 
 use std::sync::Arc;
 
-use arrow::array::{AsArray, BooleanArray, RecordBatch, UInt32Array};
-use arrow::compute::{concat_batches, filter_record_batch, take_record_batch};
-use arrow::datatypes::{Int64Type, Schema, SchemaRef, TimestampMicrosecondType};
+use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch, UInt32Array};
+use arrow::compute::{and, concat_batches, filter_record_batch, take_record_batch};
+use arrow::datatypes::{Float64Type, Int64Type, Schema, SchemaRef, TimestampMicrosecondType};
 use floodmark_features::definition::Source;
 use floodmark_features::time::Time;
+use floodmark_features::value::Value;
 use floodmark_store::kept::column;
 
 use crate::error::OfflineError;
 use crate::{OfflineStore, events};
 
 impl OfflineStore {
-    /// The source's columns of its events from one time to before another; of more than `most`, so many that are chosen by what does not
-    /// depend on them, the same ones each time.
-    pub fn between(&self, source: usize, from: Time, to: Time, most: usize) -> Result<RecordBatch, OfflineError> {
+    /// The source's columns of its events from one time to before another, of those with these values in these of its columns; of more than
+    /// `most`, so many that are chosen by what does not depend on them, the same ones each time.
+    pub fn between(
+        &self,
+        source: usize,
+        (from, to): (Time, Time),
+        only: &[(usize, Value)],
+        most: usize,
+    ) -> Result<RecordBatch, OfflineError> {
         let (table, definition) = (&self.events[source], &self.definitions.sources[source]);
         let schema = events::schema_of(definition);
         let own: Vec<usize> = (0..definition.schema.columns.len()).collect();
@@ -27,6 +34,7 @@ impl OfflineStore {
                 let times = batch.column(definition.event_time).as_primitive::<TimestampMicrosecondType>();
                 let inside = |time: Option<i64>| time.is_some_and(|time| (from.micros()..to.micros()).contains(&time));
                 let inside: BooleanArray = times.iter().map(|time| Some(inside(time))).collect();
+                let inside = only.iter().try_fold(inside, |inside, (at, value)| and(&inside, &is(batch.column(*at), value)))?;
                 found.push(filter_record_batch(&batch, &inside)?);
             }
         }
@@ -41,6 +49,18 @@ impl OfflineStore {
         order.truncate(most);
         order.sort_unstable();
         Ok(take_record_batch(&all.project(&own)?, &UInt32Array::from(order))?)
+    }
+}
+
+/// Which rows have a value.
+fn is(column: &ArrayRef, value: &Value) -> BooleanArray {
+    match value {
+        Value::Bool(b) => column.as_boolean().iter().map(|found| Some(found == Some(*b))).collect(),
+        Value::Int(i) => column.as_primitive::<Int64Type>().iter().map(|found| Some(found == Some(*i))).collect(),
+        Value::Float(x) => column.as_primitive::<Float64Type>().iter().map(|found| Some(found == Some(*x))).collect(),
+        Value::Str(s) => column.as_string::<i32>().iter().map(|found| Some(found == Some(s))).collect(),
+        Value::Time(t) => column.as_primitive::<TimestampMicrosecondType>().iter().map(|found| Some(found == Some(t.micros()))).collect(),
+        Value::Null | Value::List(_) => (0..column.len()).map(|row| Some(column.is_null(row))).collect(),
     }
 }
 
