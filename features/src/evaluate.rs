@@ -57,8 +57,21 @@ pub struct Moment<'a> {
 pub struct Own<'a> {
     /// What the request says.
     pub event: &'a OwnEvent,
-    /// Its columns as a row of this view, if the request gives them.
-    pub row: Option<Row<'a>>,
+    /// Where its columns are as a row of this view, if the request gives them.
+    pub row: Option<(&'a dyn OwnRows, usize)>,
+}
+
+/// Rows of own events. Each is made when it is first needed, which is rare in a training set: an event that the store has is taken from there.
+pub trait OwnRows: std::fmt::Debug {
+    /// The row at a place; none if it would have been refused.
+    fn own_row(&self, at: usize) -> Option<Row<'_>>;
+}
+
+impl<'a> Own<'a> {
+    /// Its columns as a row of this view.
+    pub fn row(&self) -> Option<Row<'a>> {
+        self.row.and_then(|(rows, at)| rows.own_row(at))
+    }
 }
 
 impl Plan {
@@ -268,7 +281,7 @@ impl<'a> Reader<'a> {
         }
         if !own.event.exclude {
             let stored = self.timeline.find(at, id, self.layout).filter(|row| row.version() <= self.moment.version);
-            if let Some(row) = stored.or(own.row) {
+            if let Some(row) = stored.or_else(|| own.row()) {
                 totals.rows(row.alone(), None);
             }
         }

@@ -5,10 +5,10 @@
 use std::sync::Arc;
 
 use crate::definition::{Definitions, FeatureRef, OutputType, View, of_columns};
-use crate::evaluate::{Moment, Own, Plan, own_row};
+use crate::evaluate::{Moment, Own, OwnRows, Plan, own_row};
 use crate::expression::Inputs;
 use crate::key::{EventId, encode_key};
-use crate::row::{Layout, RowBuffer};
+use crate::row::{Layout, Row, RowBuffer};
 use crate::schema::{Column, Schema};
 use crate::time::Time;
 use crate::timeline::Timeline;
@@ -187,9 +187,23 @@ impl ViewRead {
         let mut buffer = RowBuffer::default();
         let event = ask.own_event.filter(|event| event.source == view.source);
         let has_row = event.is_some_and(|event| own_row(view, event, &mut buffer));
-        let own = event.map(|event| Own { event, row: has_row.then(|| buffer.rows(layout).row(0)) });
+        let rows = OneRow { buffer: &buffer, layout };
+        let own = event.map(|event| Own { event, row: has_row.then_some((&rows as &dyn OwnRows, 0)) });
         let moment = Moment { as_of: ask.as_of, version: known.version, mode: ask.mode, own, final_until: known.final_until };
         self.plan.evaluate(view, layout, timeline, &moment, cells);
+    }
+}
+
+/// The row of the one own event of a look-up.
+#[derive(Debug)]
+struct OneRow<'a> {
+    buffer: &'a RowBuffer,
+    layout: &'a Layout,
+}
+
+impl OwnRows for OneRow<'_> {
+    fn own_row(&self, at: usize) -> Option<Row<'_>> {
+        Some(self.buffer.rows(self.layout).row(at))
     }
 }
 

@@ -204,9 +204,13 @@ impl SweepPlan {
         if to > own.event.time {
             self.add_rows(totals, place + usize::from(stored), high, visible, sums)?;
         }
-        match own.row {
-            _ if own.event.exclude => Some(()),
-            _ if stored && totals.knows(place) => self.add(sums, |slot| totals.lifted(place, slot, self.slots.len())),
+        if own.event.exclude {
+            return Some(());
+        }
+        if stored && totals.knows(place) {
+            return self.add(sums, |slot| totals.lifted(place, slot, self.slots.len()));
+        }
+        match own.row() {
             Some(row) => {
                 debug_assert_eq!(row.layout, layout);
                 for (slot, into) in self.slots.iter().zip(sums) {

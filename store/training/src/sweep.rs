@@ -103,7 +103,7 @@ impl<'a> Sweeper<'a> {
         for read in &self.sets[set].reads {
             let view = &lookup.definitions.views[lookup.reads[*read].view];
             let layout = view.layout(&lookup.definitions.sources);
-            let mut events = Events::new(view, layout, self.spine.time, self.spine.own[*read].as_ref());
+            let mut events = Events::new(view, layout, self.spine.time, block, self.spine.own[*read].as_ref());
             let matrix = &routed.matrices[*read];
             for group in &groups {
                 let rows = &rows[group.rows.clone()];
@@ -111,7 +111,7 @@ impl<'a> Sweeper<'a> {
                 let mut timeline = sweep.key(lookup, *read, group.hash, &key, rows.len());
                 for some in rows.chunks(SWEEP_ROWS) {
                     matrix.fetch(some);
-                    events.make(block, some);
+                    events.make(some);
                     times.clear();
                     times.extend(some.iter().map(|row| Time::from_micros(time.word(*row as usize) as i64)));
                     let row = |at: usize| SweepRow { as_of: times[at], own: events.own(at) };
