@@ -1,4 +1,5 @@
-//! The Python package: in process, as a client and inside Spark, what the command makes of the same events and the same spine.
+//! The Python package: in process, as a client and inside Spark, what the command makes of the same events and the same spine; and models
+//! that follow the newest data through it.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -8,6 +9,7 @@ use crate::crash::{DEFINITIONS, write_payments};
 use crate::flight::write_spine;
 use crate::harness::real::{data, floodmark, floodmark_lines, fraud_definitions, printed, text};
 use crate::push::start_defined;
+use crate::score::has_onnxruntime;
 
 /// The package as an installed one is laid out: its Python files, and the module that was built with the tests.
 fn package(home: &Path) -> PathBuf {
@@ -98,6 +100,27 @@ fn the_example_notebook_runs() {
     let running = start_defined(Path::new(&definitions), &home.path().join("store"), &more);
     let notebook = text(&Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/training_set.ipynb"));
     let said = run(home.path(), "notebook.py", &[&notebook, running.address.trim_start_matches("http://")]);
+    eprint!("{}", said.unwrap_or_default());
+    running.terminate();
+    assert!(running.ended(), "it ends in order");
+}
+
+#[test]
+fn a_better_version_of_a_model_is_promoted_and_a_worse_one_is_not() {
+    if !has_onnxruntime() || python("examples", "examples/fraud/requirements.txt").is_none() {
+        return;
+    }
+    let home = tempfile::tempdir().expect("a directory");
+    let at = |name: &str| text(&home.path().join(name));
+    let (town, offline, models) = (at("town"), at("offline"), at("models"));
+    let world = ["demo", "--json", "--seed", "2", "--customers", "120", "--terminals", "200", "--days", "60", "--reads", "1"];
+    floodmark(&[&world[..], &["--store", &town]].concat());
+    std::fs::create_dir(&models).expect("a folder");
+    let more = ["--offline", &offline, "--offline-interval", "200", "--models", &models, "--log-predictions", "all"];
+    let running = start_defined(Path::new(&fraud_definitions()), &home.path().join("store"), &more);
+    let refresh = text(&Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/fraud/refresh.py"));
+    let address = running.address.trim_start_matches("http://");
+    let said = run(home.path(), "refresh.py", &[address, &models, &refresh, &at("town/input/labels.parquet")]);
     eprint!("{}", said.unwrap_or_default());
     running.terminate();
     assert!(running.ended(), "it ends in order");

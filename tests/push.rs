@@ -9,6 +9,8 @@ use floodmark_proto::v1::feature_service_client::FeatureServiceClient;
 use floodmark_proto::v1::push_service_client::PushServiceClient;
 use floodmark_proto::v1::value::Kind;
 
+use crate::harness::real::{floodmark, fraud_definitions, text};
+
 pub(crate) const MINUTE: i64 = 60_000_000;
 pub(crate) const START: i64 = 1_522_540_800_000_000;
 
@@ -193,4 +195,34 @@ async fn acknowledged_events_are_there_once_and_for_good() {
         String::from_utf8_lossy(&late.stdout).lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
     assert!(lines.iter().all(|line| line["event_id"] == "6") && lines.len() == 3, "{lines:?}");
     assert_eq!(lines[0]["position"]["partition"], "till-1");
+}
+
+/// A file is taken in to its end; then a producer pushes, is silent for longer than the idle timeout, and pushes again: nobody has said that
+/// time is at its end.
+#[tokio::test]
+async fn silence_after_a_file_makes_nothing_late() {
+    let home = tempfile::tempdir().expect("a directory");
+    let at = |name: &str| home.path().join(name);
+    let definitions = std::fs::read_to_string(fraud_definitions()).expect("definitions");
+    std::fs::write(at("definitions.yaml"), definitions.replace("allowed_lateness: 0s", "allowed_lateness: 0s\n    idle_timeout: 500ms"))
+        .expect("definitions");
+    let row = format!(r#"{{"transaction_id":1,"tx_datetime":{START},"customer_id":7,"terminal_id":9,"amount":1.0,"fraud":false}}"#);
+    std::fs::write(at("first.jsonl"), row + "\n").expect("a file");
+    let (given, store) = (text(&at("definitions.yaml")), text(&at("store")));
+    let input = format!("transactions={}", text(&at("first.jsonl")));
+    let taken = floodmark(&["replay", "--json", "--definitions", &given, "--store", &store, &input]);
+    assert_eq!(taken["accepted"], 1);
+
+    let running = start_telling(&at("definitions.yaml"), &at("store"), &[], Stdio::inherit());
+    for pause in 1..=3 {
+        let minute = 10 * pause;
+        let acks = push(&running.address, vec![request(pause as u64, vec![transaction(1 + pause, minute, Some(10.0))])]).await;
+        assert_eq!((acks[0].accepted, acks[0].late), (1, 0), "after pause {}", pause - 1);
+        let (count, _, row) = read(&running.address, minute).await;
+        assert_eq!(count, Kind::Int64Value(1 + pause));
+        assert_eq!(row.watermark_micros, Some(START + (minute - 1) * MINUTE - 1));
+        tokio::time::sleep(std::time::Duration::from_millis(1_500)).await;
+    }
+    running.terminate();
+    assert!(tokio::task::spawn_blocking(|| running.ended()).await.expect("no panic"), "it ends in order");
 }

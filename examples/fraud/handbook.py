@@ -200,8 +200,13 @@ def assess(model, train, test):
 
 
 def card_precision(test, score):
-    """The share of compromised cards among those with the highest scores of a day; a card that was found is blocked."""
-    found, shares = np.array([], dtype=test.customer.dtype), []
+    """The share of compromised cards among those with the highest scores of a day, its mean over the days."""
+    return float(np.mean(list(card_precisions(test, score).values())))
+
+
+def card_precisions(test, score):
+    """By day, the share of compromised cards among those with the highest scores; a card that was found is blocked."""
+    found, shares = np.array([], dtype=test.customer.dtype), {}
     for day in np.unique(test.day):
         today = (test.day == day) & ~np.isin(test.customer, found)
         cards, of_card = np.unique(test.customer[today], return_inverse=True)
@@ -209,9 +214,9 @@ def card_precision(test, score):
         np.maximum.at(highest, of_card, score[today])
         np.logical_or.at(fraud, of_card, test.fraud[today] == 1)
         top = np.argsort(-highest, kind="stable")[:CARDS]
-        shares.append(fraud[top].sum() / CARDS)
+        shares[int(day)] = float(fraud[top].sum() / CARDS)
         found = np.concatenate([found, cards[top][fraud[top]]])
-    return float(np.mean(shares))
+    return shares
 
 
 def rounded(figures):

@@ -8,8 +8,8 @@
 So was the example's model made, `models/fraud/1` beside this file; `floodmark demo` scores the town of another seed with it.
 
 A version of a model is a folder: `model.onnx`; `manifest.json`, which says what each input is and what becomes of it where it
-is missing; `golden.json`, rows with the scores that the model must give wherever it is loaded. The same training set gives
-the same bytes. Progress is said on stderr; the last line of stdout is JSON.
+is missing; `golden.json`, rows with the scores that the model must give wherever it is loaded; `learnt.json`, the days that it
+has learnt from. The same training set gives the same bytes. Progress is said on stderr; the last line of stdout is JSON.
 """
 
 import argparse
@@ -91,7 +91,8 @@ def main():
             "ap": round(float(average_precision_score(label[tested], scores)), 4),
         }
     golden = golden_rows(session, given[learnt], exported)
-    write(arguments.out, onnx, manifest(service, columns_id, onnx), golden)
+    learnt_from = {"from": name(first), "to": name(last), "rows": int(learnt.sum()), "frauds": int(label[learnt].sum())}
+    write(arguments.out, onnx, manifest(service, columns_id, onnx), golden, learnt_from)
     print(json.dumps(report))
 
 
@@ -213,13 +214,14 @@ def golden_rows(session, given, scores):
     return [{"inputs": [number(value) for value in row], "score": wanted} for row, wanted in zip(rows, expected)]
 
 
-def write(out, onnx, manifest, golden):
+def write(out, onnx, manifest, golden, learnt_from):
     """All of it or nothing: whoever watches the folder never sees half a version."""
     making = out.with_name(f".tmp-{out.name}")
     shutil.rmtree(making, ignore_errors=True)
     making.mkdir(parents=True)
     (making / "model.onnx").write_bytes(onnx)
     (making / "manifest.json").write_text(json.dumps(manifest, indent=2) + "\n")
+    (making / "learnt.json").write_text(json.dumps(learnt_from) + "\n")
     rows = ",\n".join(json.dumps(row) for row in golden)
     (making / "golden.json").write_text(f'{{"tolerance": {TOLERANCE}, "rows": [\n{rows}\n]}}\n')
     making.rename(out)

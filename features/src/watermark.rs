@@ -70,15 +70,17 @@ impl Combined {
         self.channels[channel].idle
     }
 
-    /// Whether every channel is idle: the combined watermark holds then.
+    /// Whether every channel is idle, or has ended: the combined watermark holds then.
     pub fn all_idle(&self) -> bool {
-        self.channels.iter().all(|c| c.idle)
+        self.channels.iter().all(|c| c.idle || c.watermark == Time::MAX)
     }
 
     #[inline]
     fn settle(&mut self) -> Option<Time> {
         let least = self.channels.iter().filter(|c| c.aligned).map(|c| c.watermark).min()?;
-        if least <= self.watermark() {
+        // The end of time is where all have ended (T12): one that is silent, or behind, may go on.
+        let ends = || self.channels.iter().all(|c| c.watermark == Time::MAX);
+        if least <= self.watermark() || (least == Time::MAX && !ends()) {
             return None;
         }
         self.output = Some(least);
@@ -172,11 +174,11 @@ impl SourceProgress {
     /// source had come to [`Time::MAX`]; a further input takes that back to the newest watermark that events had brought.
     pub fn open(&mut self, name: &str) -> usize {
         let found = self.partitions.iter().position(|p| p.name == name);
-        if let Some(found) = found.filter(|at| !self.partitions[*at].ended) {
-            return found;
-        }
         if self.watermark() == Time::MAX {
             self.combined.output = Some(self.reached()).filter(|at| *at > Time::NONE);
+        }
+        if let Some(found) = found.filter(|at| !self.partitions[*at].ended) {
+            return found;
         }
         let watermark = self.watermark();
         if let Some(found) = found {
@@ -215,13 +217,15 @@ impl SourceProgress {
 
     /// The partition that the source's watermark waits for; none if every one is idle.
     pub fn held_back_by(&self) -> Option<&PartitionProgress> {
-        let aligned = self.combined.channels.iter().zip(&self.partitions).filter(|(channel, _)| channel.aligned);
+        let waits = |channel: &Channel| channel.aligned && channel.watermark < Time::MAX;
+        let aligned = self.combined.channels.iter().zip(&self.partitions).filter(|(channel, _)| waits(channel));
         aligned.min_by_key(|(channel, _)| channel.watermark).map(|(_, partition)| partition)
     }
 
     /// A bounded input has ended; true if the source's watermark moved.
     pub fn end(&mut self, partition: usize) -> bool {
         self.partitions[partition].ended = true;
+        self.combined.channels[partition].idle = false;
         self.combined.advance(partition, Time::MAX).is_some()
     }
 
@@ -318,6 +322,46 @@ mod tests {
         source.observe(b, at(150));
         assert_eq!(source.watermark(), at(139));
         assert_eq!(visible_from(at(20), source.watermark_of(b), Span::from_micros(5)), at(135));
+    }
+
+    /// A file was taken in to its end, and a producer pushes beside it.
+    fn with_an_ended_one() -> (SourceProgress, usize) {
+        let mut source = SourceProgress::new(Span::from_micros(10));
+        let file = source.open("file");
+        source.observe(file, at(100));
+        source.end(file);
+        let producer = source.open("producer");
+        source.observe(producer, at(150));
+        assert_eq!(source.watermark(), at(139));
+        (source, producer)
+    }
+
+    #[test]
+    fn silence_beside_an_input_that_has_ended_is_not_the_end_of_time() {
+        let (mut source, producer) = with_an_ended_one();
+        assert!(!source.set_idle(producer));
+        assert_eq!((source.watermark(), source.held_back_by()), (at(139), None));
+        assert!(!source.while_all_idle(WhenAllIdle::Hold, at(1000), Span::from_micros(60)));
+        source.set_active(producer);
+        assert!(source.observe(producer, at(200)));
+        assert_eq!(source.watermark(), at(189));
+        source.set_idle(producer);
+        assert!(source.while_all_idle(WhenAllIdle::Advance, at(1000), Span::from_micros(60)), "the clock is followed");
+        assert_eq!(source.watermark(), at(929));
+        assert!(source.end(producer), "now all have ended");
+        assert_eq!(source.watermark(), Time::MAX);
+    }
+
+    #[test]
+    fn neither_is_one_that_is_behind() {
+        let (mut source, producer) = with_an_ended_one();
+        let other = source.open("other");
+        source.set_idle(other);
+        source.observe(producer, at(300));
+        source.combined.set_active(other);
+        assert!(!source.combined.channels[other].aligned, "it is behind");
+        assert!(!source.set_idle(producer));
+        assert_eq!(source.watermark(), at(289));
     }
 
     #[test]

@@ -12,8 +12,21 @@ and the same kernel in this process, with no server at all::
 Frames are pandas, Polars or Arrow; what comes back is of the kind that was given.
 """
 
+from typing import TYPE_CHECKING, Any
+
 from floodmark.client import Client
 from floodmark.errors import FloodmarkError, FloodmarkWarning
-from floodmark.kernel import training_set
+
+if TYPE_CHECKING:
+    from floodmark.kernel import training_set
 
 __all__ = ["Client", "FloodmarkError", "FloodmarkWarning", "training_set"]
+
+
+def __getattr__(name: str) -> Any:
+    """The kernel is loaded when it is asked for: a client needs nothing that has to be built."""
+    if name == "training_set":
+        from floodmark.kernel import training_set
+
+        return training_set
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,29 +1,26 @@
 """A running floodmark: training sets, features and scores, events in bulk, side outputs as tables."""
 
-import contextlib
 import datetime
 import itertools
 import json
-import threading
-from collections.abc import Callable, Iterator, Sequence
+import time as clock
+from collections.abc import Sequence
 from typing import Any, TypeAlias
 
 import grpc
 import pyarrow as pa
 import pyarrow.flight as flight
 
-from floodmark import values
+from floodmark import models, predictions, streams, values
 from floodmark.errors import FloodmarkError, told
-from floodmark.frames import Frame, to_arrow, with_columns, with_whole_keys
-from floodmark.kernel import Mode
+from floodmark.frames import Frame, Mode, to_arrow, with_columns, with_whole_keys
 from floodmark.progress import bar
-from floodmark.v1 import features_pb2, features_pb2_grpc, score_pb2, score_pb2_grpc
+from floodmark.v1 import features_pb2, features_pb2_grpc, models_pb2, models_pb2_grpc, predictions_pb2_grpc, score_pb2, score_pb2_grpc
 
 #: A time: a day, an instant, or either as text.
 Time: TypeAlias = datetime.date | str
-#: Rows of a message: small enough for a bar to move, large enough to cost nothing.
-CHUNK_ROWS = 1 << 16
-_COUNTS = ("accepted", "partially_late", "late", "rejected", "duplicates", "appended")
+#: A version that scores again gives way to live calls: where the server is busy, it waits so many seconds, and twice as long the next time.
+_BACK_OFF = (0.05, 0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 6.4)
 
 
 class Client:
@@ -39,6 +36,8 @@ class Client:
         self._channel = grpc.insecure_channel(target)
         self._features = features_pb2_grpc.FeatureServiceStub(self._channel)
         self._scores = score_pb2_grpc.ScoreServiceStub(self._channel)
+        self._models = models_pb2_grpc.ModelServiceStub(self._channel)
+        self._predictions = predictions_pb2_grpc.PredictionServiceStub(self._channel)
         with told():
             self._flight = flight.connect(f"grpc://{target}")
 
@@ -90,7 +89,7 @@ class Client:
             sent = self._what_matters(rows, service, [time, event_id])
             writer, reader = self._flight.do_exchange(descriptor)
             with writer, bar("training set", rows.num_rows, progress) as done:
-                return back(with_columns(rows, _exchange(sent, writer, reader, done)))
+                return back(with_columns(rows, streams.exchange(sent, writer, reader, done)))
 
     def _what_matters(self, rows: pa.Table, service: str, others: list[str | None]) -> pa.Table:
         """The columns that the features are made of: what else the rows have stays here."""
@@ -111,15 +110,15 @@ class Client:
         """
         rows, _ = to_arrow(events)
         descriptor = flight.FlightDescriptor.for_command(json.dumps({"push": {"source": source, "partition": partition}}))
-        total: dict[str, Any] = {**dict.fromkeys(_COUNTS, 0), "version": 0, "rejections": []}
-        batches = rows.to_batches(max_chunksize=CHUNK_ROWS)
+        total: dict[str, Any] = {**dict.fromkeys(streams.COUNTS, 0), "version": 0, "rejections": []}
+        batches = rows.to_batches(max_chunksize=streams.CHUNK_ROWS)
         firsts = list(itertools.accumulate((batch.num_rows for batch in batches), initial=0))
         with told():
             writer, reader = self._flight.do_put(descriptor, rows.schema)
             with writer:
-                with _beside(lambda: _send(batches, writer)):
+                with streams.beside(lambda: streams.send(batches, writer)):
                     while (said := reader.read()) is not None:
-                        _add(total, json.loads(said.to_pybytes()), firsts)
+                        streams.add(total, json.loads(said.to_pybytes()), firsts)
         return total
 
     def features(
@@ -202,6 +201,66 @@ class Client:
         table = table.append_column("score", pa.array([row.score for row in answer.rows], pa.float64()))
         return back(table.append_column("model_version", pa.array([row.model_version for row in answer.rows], pa.int64())))
 
+    def predictions(self, *, between: tuple[Time, Time] | None = None, limit: int | None = None) -> pa.Table:
+        """What was scored and logged (``up --log-predictions SHARE``), in the order in which it was scored.
+
+        A row has ``at``, when it was scored by the server's clock; ``as_of``, the event time that its features were as of; ``version``, that
+        of the store; ``model``, ``model_version`` and ``score``, or ``error`` where there is none; then by their names its keys, request fields
+        and the columns of its own event; and ``request``, with which :meth:`score_again` scores it again.
+
+        :param between: those that were scored between two times by the server's clock, the second one not included; all if not said.
+        :param limit: so many at most, from the oldest on.
+        """
+        with told():
+            return predictions.table(self._predictions.ListPredictions(predictions.asked(between, limit)))
+
+    def score_again(self, rows: pa.Table, *, model_version: int | str) -> pa.Table:
+        """Rows of :meth:`predictions`, any of them in any order, with ``score`` and ``model_version`` of another version of their model.
+
+        Each is scored as of the same time and at the same version of the store, where a read is the same for ever: what the version labelled
+        ``shadow`` made of a live row is had again to the bit, and so is what a version that did not exist then would have made of it.
+
+        :param model_version: a number, or a label after "@". That version has to be loaded.
+        """
+        found: dict[int, score_pb2.ScoreRow] = {}
+        for request, places in predictions.again(rows, model_version):
+            found.update(zip(places, self._patiently(request)))
+        return predictions.rescored(rows, found)
+
+    def models(self, model: str | None = None) -> list[dict[str, Any]]:
+        """Every version of a model, or of all of them, by name and version: its ``state`` (READY, LOADING, UNAVAILABLE with the ``reason``,
+        RETIRED), ``labels``, ``service``, ``inputs``, ``runs`` and ``errors``; and ``differences``, how its scores differ from the answers
+        where it was the shadow of another."""
+        with told():
+            answer = self._models.ListModels(models_pb2.ListModelsRequest(model=model or ""))
+        return [models.as_dict(info) for info in answer.models]
+
+    def load_model(self, model: str, version: int | None = None) -> dict[str, Any]:
+        """Loads a version from the server's repository beside those that serve, and checks it; the newest if none is said.
+
+        Where no version is labelled ``stable``, the newest that is loaded scores.
+
+        :raises FloodmarkError: the version was refused: at which step, what was expected and what was found. Those that serve go on.
+        """
+        with told():
+            return models.as_dict(self._models.LoadModel(models_pb2.LoadModelRequest(model=model, version=version)))
+
+    def unload_model(self, model: str, version: int) -> dict[str, Any]:
+        """Takes a version without labels out of service; calls that have begun end with it."""
+        with told():
+            return models.as_dict(self._models.UnloadModel(models_pb2.UnloadModelRequest(model=model, version=version)))
+
+    def label_model(self, model: str, label: str, version: int | None) -> list[dict[str, Any]]:
+        """Puts a label on a loaded version, and takes it off the one that had it; from the next call on it counts.
+
+        :param label: ``stable`` scores, ``shadow`` scores beside, unseen, ``canary`` scores a share of the entities.
+        :param version: ``None`` takes the label away.
+        :returns: the model's versions, as :meth:`models` does.
+        """
+        with told():
+            answer = self._models.LabelModel(models_pb2.LabelModelRequest(model=model, label=label, version=version))
+        return [models.as_dict(info) for info in answer.models]
+
     def statistics(
         self,
         *,
@@ -223,19 +282,53 @@ class Client:
         asked: dict[str, Any] = {"service": service, "source": source, "sample": sample} | _range(between)
         return self._get({"statistics": asked | ({"against": _range(against)} if against else {})})
 
-    def events(self, *, source: str, between: tuple[Time, Time], sample: int | None = None) -> pa.Table:
-        """The events of a source between two times, the second one not included: rows to build a training set for. The server has to have
-        an offline store.
+    def events(
+        self, *, source: str, between: tuple[Time, Time], where: dict[str, Any] | None = None, sample: int | None = None
+    ) -> pa.Table:
+        """Events of a source between two times, the second one not included: rows to build a training set for, for instance. The server has to
+        have an offline store.
 
-        :param sample: so many of them, the same ones each time that it is asked.
+        :param where: only those with these values in these columns, such as ``{"customer_id": 596}``.
+        :param sample: so many of them, the same ones each time; all if not said.
         """
-        return self._get({"events": {"source": source, "sample": sample} | _range(between)})
+        return self._get({"events": {"source": source, "where": where or {}, "sample": sample} | _range(between)})
+
+    def values(
+        self,
+        *,
+        service: str,
+        between: tuple[Time, Time],
+        where: dict[str, Any] | None = None,
+        source: str = "",
+        sample: int | None = None,
+        mode: Mode = "as_served",
+        statuses: bool = False,
+    ) -> pa.Table:
+        """A training set without a spine: events between two times with the features of ``service`` that each was scored with, or would have
+        been; with ``where`` the history of an entity's values. The server has to have an offline store.
+
+        :param source: whose events; those of the service's first view if not said. The others are as in :meth:`events` and
+            :meth:`training_set`.
+        """
+        asked = {"service": service, "source": source, "where": where or {}, "sample": sample, "mode": mode, "statuses": statuses}
+        return self._get({"training_set": asked | _range(between)})
 
     def table(self, name: str) -> pa.Table:
         """A side output: ``late``, ``rejects`` or ``windows``."""
         with told():
             info = self._flight.get_flight_info(flight.FlightDescriptor.for_path("table", name))
             return self._flight.do_get(info.endpoints[0].ticket).read_all()
+
+    def _patiently(self, request: score_pb2.ScoreRequest) -> Sequence[score_pb2.ScoreRow]:
+        for wait in (*_BACK_OFF, None):
+            try:
+                with told():
+                    return self._scores.Score(request).rows
+            except FloodmarkError as error:
+                if error.code != "RESOURCE_EXHAUSTED" or wait is None:
+                    raise
+                clock.sleep(wait)
+        raise AssertionError("the last try returns or raises")
 
     def _get(self, command: dict[str, Any]) -> pa.Table:
         with told():
@@ -246,64 +339,9 @@ class Client:
         return [key.name for key in self._features.GetService(features_pb2.GetServiceRequest(service=service)).keys]
 
 
-@contextlib.contextmanager
-def _beside(send: Callable[[], None], cancel: Callable[[], None] = lambda: None) -> Iterator[None]:
-    """Sends while what is inside receives, and is over when both are: a stream may not be closed while it is written to. Where receiving
-    ends early, by an error or Ctrl-C, so does sending."""
-    sender = threading.Thread(target=send, daemon=True)
-    sender.start()
-    try:
-        yield
-    except BaseException:
-        cancel()
-        raise
-    finally:
-        sender.join()
-
-
-def _exchange(rows: pa.Table, writer: Any, reader: Any, done: Callable[[int], object]) -> pa.Table:
-    """Writes and reads at once: the server answers while it reads."""
-    failures: list[Exception] = []
-
-    def send() -> None:
-        try:
-            writer.begin(rows.schema)
-            writer.write_table(rows, max_chunksize=CHUNK_ROWS)
-            writer.done_writing()
-        except Exception as error:  # where the server has said why, the reader says it first
-            failures.append(error)
-
-    batches = []
-    with _beside(send, reader.cancel):
-        for chunk in reader:
-            batches.append(chunk.data)
-            done(chunk.data.num_rows)
-    if failures:
-        raise failures[0]
-    return pa.Table.from_batches(batches, reader.schema)
-
-
 def _range(between: tuple[Time, Time]) -> dict[str, str]:
     start, end = (time.isoformat() if isinstance(time, datetime.date) else time for time in between)
     return {"from": start, "to": end}
-
-
-def _send(batches: list[pa.RecordBatch], writer: Any) -> None:
-    try:
-        for batch in batches:
-            writer.write_batch(batch)
-        writer.done_writing()
-    except pa.ArrowException:
-        pass  # whoever reads the acknowledgements is told why
-
-
-def _add(total: dict[str, Any], ack: dict[str, Any], firsts: list[int]) -> None:
-    """Adds an acknowledgement, whose rows are numbered within their batch."""
-    for name in _COUNTS:
-        total[name] += ack.get(name, 0)
-    total["version"] = max(total["version"], ack.get("version", 0))
-    first = firsts[ack["batch"]]
-    total["rejections"] += [{"row": first + it["index"], "code": it["code"], "message": it["message"]} for it in ack.get("rejections", ())]
 
 
 def _fill(

@@ -4,7 +4,7 @@ import contextlib
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -14,6 +14,8 @@ from floodmark.errors import FloodmarkError
 
 #: pandas, Polars or Arrow data, a path of Parquet files, a list of rows as dictionaries, or columns by name.
 Frame: TypeAlias = Any
+#: Which events a value counts: those that counted when it was served, or late ones too.
+Mode: TypeAlias = Literal["as_served", "as_corrected"]
 #: Makes what was given of an Arrow table.
 Back: TypeAlias = Callable[[pa.Table], Any]
 

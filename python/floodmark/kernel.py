@@ -10,13 +10,12 @@ import pyarrow as pa
 
 from floodmark import _kernel
 from floodmark.errors import FloodmarkError, FloodmarkWarning, told
-from floodmark.frames import Frame, to_arrow, to_reader, with_whole_keys
+from floodmark.frames import Frame, Mode, to_arrow, to_reader, with_whole_keys
 from floodmark.progress import bar
 
 #: Columns of the offline store's events: they carry what was decided when the event came.
 DECIDED = ("_visible_from", "_version", "_sequence")
 
-Mode: TypeAlias = Literal["as_served", "as_corrected"]
 Order: TypeAlias = Literal["arrival", "event_time"]
 
 

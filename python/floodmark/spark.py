@@ -9,7 +9,8 @@ import pyarrow as pa
 
 from floodmark import _kernel
 from floodmark.errors import FloodmarkError
-from floodmark.kernel import DECIDED, Mode
+from floodmark.frames import Mode
+from floodmark.kernel import DECIDED
 
 if TYPE_CHECKING:
     from pyspark.sql import Column, DataFrame, SparkSession

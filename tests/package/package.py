@@ -160,6 +160,12 @@ assert pl.from_arrow(rows).sort("id").equals(parts[1].sort("id"))
 some = client.events(source="payments", between=(starts[1], starts[2]), sample=500)
 assert (some.num_rows, some.schema) == (500, rows.schema) and some.equals(client.events(source="payments", between=(starts[1], starts[2]), sample=500))
 same(client.training_set(some, **of), floodmark.training_set(definitions, offline, pl.from_arrow(some), **of), "sampled events")
+# The history of one card's values: its events, each with the features that it was scored with.
+mine = client.values(service="all", between=(starts[1], starts[2]), where={"card": 7}, statuses=True)
+assert mine.num_rows == sum(card == 7 for card in rows["card"].to_pylist()) > 0 and set(mine["card"].to_pylist()) == {7}
+spine = rows.filter(pa.compute.equal(rows["card"], 7))
+assert mine.equals(client.training_set(spine, service="all", time="at", event_id="id", statuses=True), check_metadata=False)
+refused(lambda: client.values(service="all", between=(starts[1], starts[2]), where={"card": "seven"}), "a value of type int64 is expected")
 refused(lambda: client.events(source="payment", between=(starts[0], starts[1])), "no source has this name, did you mean payments?")
 
 # Events in bulk: what became of each, and what the next read sees.
