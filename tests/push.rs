@@ -218,10 +218,10 @@ async fn silence_after_a_file_makes_nothing_late() {
         let minute = 10 * pause;
         let acks = push(&running.address, vec![request(pause as u64, vec![transaction(1 + pause, minute, Some(10.0))])]).await;
         assert_eq!((acks[0].accepted, acks[0].late), (1, 0), "after pause {}", pause - 1);
+        tokio::time::sleep(std::time::Duration::from_millis(1_500)).await;
         let (count, _, row) = read(&running.address, minute).await;
         assert_eq!(count, Kind::Int64Value(1 + pause));
-        assert_eq!(row.watermark_micros, Some(START + (minute - 1) * MINUTE - 1));
-        tokio::time::sleep(std::time::Duration::from_millis(1_500)).await;
+        assert_eq!(row.watermark_micros, Some(START + (minute - 1) * MINUTE - 1), "after pause {pause}");
     }
     running.terminate();
     assert!(tokio::task::spawn_blocking(|| running.ended()).await.expect("no panic"), "it ends in order");
