@@ -47,8 +47,6 @@ WEEKS, WEEK = 4, 7
 # Transactions that are scored, and then pushed, together: about an hour.
 TOGETHER = 500
 ONE_DAY = timedelta(days=1)
-# At this speed, the minute that a training takes is a minute in which nobody pushes, though no time passes: that is not to count as idle.
-NEVER_IDLE = ("    max_future_skew: 10m\n", "    max_future_skew: 10m\n    idle_timeout: 1d\n")
 
 
 def main():
@@ -92,11 +90,10 @@ class Server:
     def __init__(self, floodmark_command, home, history):
         self.models = home / "models"
         self.models.mkdir()
-        store, file, definitions = home / "store", home / "history.parquet", home / "floodmark.yaml"
+        store, file = home / "store", home / "history.parquet"
         pq.write_table(history, file)
-        definitions.write_text(DEFINITIONS.read_text().replace(*NEVER_IDLE))
         say(f"replaying {history.num_rows} transactions, {BEGIN} to {LIVE - ONE_DAY} ...")
-        common = ["--definitions", definitions, "--store", store, "--offline", home / "offline"]
+        common = ["--definitions", DEFINITIONS, "--store", store, "--offline", home / "offline"]
         subprocess.run([floodmark_command, "replay", *common, f"{SOURCE}={file}"], check=True, stdout=sys.stderr)
         # A day passes in a second or two here, so events are not to wait for their table.
         serves = ["--offline-interval", "500", "--models", self.models, "--log-predictions", "all", "--longest-wait", "0"]
