@@ -1,3 +1,5 @@
+//! A story that can be followed by hand. What happens by chance is told where the kernel is held to the same rules.
+
 use floodmark_features::definition::Definitions;
 
 use super::*;

@@ -117,7 +117,7 @@ impl Table {
             let mask = ProjectionMask::columns(reader.parquet_schema(), columns.iter().copied());
             reader = reader.with_projection(mask);
         }
-        Ok(reader.build().map_err(encoded)?)
+        reader.build().map_err(encoded)
     }
 
     /// Deletes data files that no version of the last so long needs; their names. With `only_look`, it says so and deletes nothing.
