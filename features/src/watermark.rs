@@ -226,6 +226,12 @@ impl SourceProgress {
     pub fn end(&mut self, partition: usize) -> bool {
         self.partitions[partition].ended = true;
         self.combined.channels[partition].idle = false;
+        let reached = self.watermark();
+        if reached < Time::MAX {
+            // What the clock had made final stays final when the end is taken back.
+            let marks = &mut self.partitions[partition].marks;
+            marks.watermark = marks.watermark.max(reached);
+        }
         self.combined.advance(partition, Time::MAX).is_some()
     }
 
@@ -350,6 +356,8 @@ mod tests {
         assert_eq!(source.watermark(), at(929));
         assert!(source.end(producer), "now all have ended");
         assert_eq!(source.watermark(), Time::MAX);
+        source.open("next");
+        assert_eq!(source.watermark(), at(929), "what was final by the clock is so still");
     }
 
     #[test]

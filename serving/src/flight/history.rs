@@ -218,6 +218,8 @@ pub(super) async fn get(
         (0..rows.num_rows()).step_by(PIECE_ROWS).map(piece).collect::<Vec<Result<RecordBatch, FlightError>>>()
     };
     let pieces: Vec<_> = made.iter().flat_map(of_batch).collect();
+    // What was made says as of which version.
+    let schema = made.first().map_or(schema, RecordBatch::schema);
     let encoder = FlightDataEncoderBuilder::new().with_schema(schema).build(tokio_stream::iter(pieces));
     Ok(encoder.map(move |data| {
         let _held = &permit;

@@ -86,7 +86,7 @@ pub fn write_training_set_in_parts(
     let mut clock = Clock(Instant::now());
 
     let blocks = spine.blocks(BLOCK_ROWS);
-    let sets: Vec<PartsOf> = key_sets(&spec.lookup).into_iter().map(|set| PartsOf::new(spec, set)).collect();
+    let sets: Vec<PartsOf> = key_sets(&spec.lookup).into_iter().map(|set| PartsOf::new(spec, &spine, set)).collect();
     let parts = parts_of(past, spec, memory, sets.len())?;
     let rows = scatter_rows(&spine, spec, &sets, &blocks, &scratch, parts)?;
     let within = needed::times(&spec.lookup, rows.times, spec.statuses);
@@ -138,15 +138,14 @@ pub(crate) struct PartsOf {
 }
 
 impl PartsOf {
-    fn new(spec: &TrainingSpec, set: KeySet) -> PartsOf {
+    fn new(spec: &TrainingSpec, spine: &SpineFile, set: KeySet) -> PartsOf {
         let lookup = &spec.lookup;
         let views: Vec<usize> = set.reads.iter().map(|read| lookup.reads[*read].view).collect();
         let positions: Vec<usize> = (0..lookup.features.len()).filter(|at| views.contains(&lookup.features[*at].view)).collect();
         let features = positions.iter().map(|at| lookup.features[*at]).collect();
         let own = Arc::new(Lookup::of_features(lookup.definitions.clone(), features));
-        // Only sources with ids have rows that stand for their events.
-        let sources = own.reads.iter().map(|read| &lookup.definitions.sources[lookup.definitions.views[read.view].source]);
-        let event_id = spec.event_id.clone().filter(|_| sources.into_iter().any(|source| source.event_id.is_some()));
+        // Rows stand for events of sources whose ids are of the column's type.
+        let event_id = spec.event_id.clone().filter(|_| set.reads.iter().any(|read| spine.spine.own[*read].is_some()));
         // What was committed later is not handed over at all.
         let spec = TrainingSpec { lookup: own, event_id, version: None, threads: 1, ..spec.clone() };
         PartsOf { set, positions, spec }
@@ -181,19 +180,19 @@ fn events_of(past: &dyn Past, spec: &TrainingSpec) -> Result<Vec<u64>, TrainingE
 /// How many parts: so many that those that are worked on at the same time fit in memory, and if files allow, so many that each is near to the
 /// processor. Odd: a store divides the same hashes by sixteen.
 fn parts_of(past: &dyn Past, spec: &TrainingSpec, memory: u64, sets: usize) -> Result<usize, TrainingError> {
-    let most = events_of(past, spec)?.into_iter().max().unwrap_or(0);
+    // A part holds events of all sources of its entity.
+    let most = events_of(past, spec)?.into_iter().fold(0, u64::saturating_add);
     let each = (memory / spec.threads.max(1) as u64).max(1);
     let (least, near) = (most.saturating_mul(BYTES_PER_EVENT).div_ceil(each), most / EVENTS_NEAR);
-    let parts = least.max(near.min(OPEN_FILES / sets.max(1) as u64)).max(spec.threads as u64).min(MOST_PARTS);
+    let parts = least.max(near).max(spec.threads as u64).min(OPEN_FILES / sets.max(1) as u64);
     Ok(parts as usize | 1)
 }
 
 /// What so many events become stays in a processor's cache, more or less: half again as quick as what does not.
 const EVENTS_NEAR: u64 = 1 << 18;
-/// Files that are open at the same time: systems allow some 1,000.
+/// Files that are open at the same time, over all entities: systems allow some 1,000. Where more parts were needed, each takes more memory than
+/// it should.
 const OPEN_FILES: u64 = 600;
-/// Beyond this, a part takes more memory than it should.
-const MOST_PARTS: u64 = OPEN_FILES;
 
 /// For each block, its first row.
 fn blocks_of(spine: &SpineFile, blocks: &[std::ops::Range<usize>]) -> Vec<u64> {
