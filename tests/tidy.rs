@@ -18,7 +18,10 @@ const ROOMS: [(&str, &[&str]); 12] = [
     ("floodmark-intake", &["floodmark-features", "floodmark-store", "floodmark-proto"]),
     ("floodmark-ingest", &["floodmark-features", "floodmark-store", "floodmark-proto", "floodmark-intake"]),
     ("floodmark-history", &["floodmark-features", "floodmark-store", "floodmark-offline", "floodmark-training", "floodmark-intake"]),
-    ("floodmark-python", &["floodmark-features", "floodmark-store", "floodmark-offline", "floodmark-training", "floodmark-intake"]),
+    (
+        "floodmark-python",
+        &["floodmark-features", "floodmark-store", "floodmark-offline", "floodmark-training", "floodmark-history", "floodmark-intake"],
+    ),
     ("floodmark-serving", &["floodmark-features", "floodmark-store", "floodmark-models", "floodmark-proto", "floodmark-training"]),
 ];
 

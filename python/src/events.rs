@@ -11,12 +11,13 @@ use arrow_pyarrow::{IntoPyArrow, PyArrowType};
 use floodmark_features::lookup::Mode;
 use floodmark_features::suggest::Hint;
 use floodmark_features::time::Time;
+use floodmark_history::remember_into;
 use floodmark_intake::batch::{BATCH_ROWS, SourceBatch};
 use floodmark_intake::columns::Layout;
 use floodmark_intake::columns::typed::Typed;
 use floodmark_intake::history::take_history;
 use floodmark_intake::router::Router;
-use floodmark_offline::{OfflineStore, as_kept, in_order};
+use floodmark_offline::{as_kept, in_order};
 use floodmark_store::{BatchReport, Settings, Store, Tally};
 use floodmark_training::{TrainingSpec, TrainingStream};
 use pyo3::prelude::*;
@@ -86,11 +87,8 @@ impl Events {
 
     /// The same of everything that is kept at a place: a folder, or s3://BUCKET/PREFIX.
     fn recall_place(&self, py: Python<'_>, place: &str) -> PyResult<u64> {
-        py.detach(|| {
-            let offline = OfflineStore::existing(place, self.store.definitions()).map_err(failed)?;
-            let sources = offline.history_for(&self.store).map_err(failed)?;
-            self.recall_all(&sources)
-        })
+        let remembered = py.detach(|| remember_into(&self.store, place, &|_, _| ())).map_err(failed)?;
+        Ok(count(&remembered.events))
     }
 
     /// Adds features to rows, block by block, as they are asked for.
@@ -178,8 +176,12 @@ impl Events {
 
     fn recall_all(&self, sources: &[(usize, RecordBatch)]) -> PyResult<u64> {
         take_history(&self.store, sources, &|_| ()).map_err(failed)?;
-        Ok(sources.iter().map(|(_, events)| events.num_rows() as u64).sum())
+        Ok(count(sources))
     }
+}
+
+fn count(sources: &[(usize, RecordBatch)]) -> u64 {
+    sources.iter().map(|(_, events)| events.num_rows() as u64).sum()
 }
 
 /// All rows as one batch.

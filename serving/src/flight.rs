@@ -49,7 +49,7 @@ use self::put::Producers;
 use crate::server::Calls;
 
 /// Rows that all training sets together work on at a time. A key that has rows in several blocks is looked up in each, so one that is made
-/// alone has blocks of all of them, and of more than one each has its share.
+/// alone has blocks of all of them, and of more than one each has its share. While a block is worked on, the next one comes in.
 const BLOCK_ROWS: usize = 1 << 21;
 /// Batches that may wait for their reader: it bounds the memory of a call, together with [`BLOCK_ROWS`].
 const QUEUE: usize = 64;

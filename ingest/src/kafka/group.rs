@@ -93,6 +93,20 @@ impl Group {
         std::thread::spawn(move || drop(self));
     }
 
+    /// Leaves, so that the others need not wait until our session has run out. Closing a client in the middle of a rebalance may take for ever
+    /// (librdkafka 2.12.1); then nobody waits longer than for a session, and the end of the process does the rest.
+    pub(super) fn leave(self) {
+        let (left, heard) = std::sync::mpsc::channel();
+        std::thread::spawn(move || {
+            drop(self);
+            // Nobody hears it who has waited long enough.
+            let _ = left.send(());
+        });
+        if heard.recv_timeout(SESSION).is_err() {
+            eprintln!("warning: the Kafka client does not close; ending without it");
+        }
+    }
+
     /// Waits for a record. `None` also where there is something else to be done: see [`Group::change`].
     pub(super) fn poll(&mut self, wait: Duration) -> Option<KafkaResult<BorrowedMessage<'_>>> {
         if !self.joined {

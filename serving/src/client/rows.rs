@@ -5,14 +5,16 @@ use floodmark_features::time::Time;
 use floodmark_features::value::Value;
 use floodmark_proto::v1;
 use floodmark_proto::v1::get_features_request::What;
-use tonic::Status;
+use tonic::{Code, Status};
 
-use super::Remote;
+use super::{ClientError, Remote, refused};
 use crate::verify::Again;
 use crate::wire::{from_value, to_answer};
 
 /// Rows in a call.
 const ROWS_IN_CALL: usize = 256;
+/// Calls that are under way at the same time: others are served meanwhile.
+const CALLS: usize = 8;
 
 /// A row to look up.
 #[derive(Clone, Copy, Debug)]
@@ -26,7 +28,7 @@ pub struct RowAsk<'a> {
 }
 
 impl Remote {
-    /// The cells of each row, or why it is refused.
+    /// The cells of each row; `None` for one that lies before what is retained.
     pub fn look_up_rows(
         &mut self,
         service: &str,
@@ -34,28 +36,39 @@ impl Remote {
         rows: &[RowAsk<'_>],
         version: u64,
         mode: Mode,
-    ) -> Vec<Result<Vec<Cell>, String>> {
+    ) -> Result<Vec<Option<Vec<Cell>>>, ClientError> {
         let call = |rows: &[RowAsk<'_>]| request(service, lookup, rows, version, mode);
         let mut answers = Vec::with_capacity(rows.len());
-        let calls: Vec<&[RowAsk<'_>]> = rows.chunks(ROWS_IN_CALL).collect();
-        let requests: Vec<v1::GetFeaturesRequest> = calls.iter().map(|rows| call(rows)).collect();
-        for (rows, answer) in calls.iter().zip(self.look_up(&requests)) {
-            match answer {
-                Ok(response) => answers.extend(response.rows.into_iter().map(|row| Ok(to_answer(row).1.cells))),
-                // One row that is refused refuses its call.
-                Err(_) => {
-                    let alone: Vec<v1::GetFeaturesRequest> = rows.iter().map(|row| call(std::slice::from_ref(row))).collect();
-                    answers.extend(self.look_up(&alone).into_iter().map(one_row));
+        for some in rows.chunks(ROWS_IN_CALL * CALLS) {
+            let calls: Vec<&[RowAsk<'_>]> = some.chunks(ROWS_IN_CALL).collect();
+            let requests: Vec<v1::GetFeaturesRequest> = calls.iter().map(|rows| call(rows)).collect();
+            for (rows, answer) in calls.iter().zip(self.look_up(&requests)) {
+                match answer {
+                    Ok(response) if response.rows.len() != rows.len() => {
+                        return Err(ClientError::Answer("not a row for each that was asked"));
+                    }
+                    Ok(response) => answers.extend(response.rows.into_iter().map(|row| Some(to_answer(row).1.cells))),
+                    // One row that is refused refuses its call.
+                    Err(status) if status.code() == Code::OutOfRange => {
+                        for row in *rows {
+                            let answer = self.look_up(&[call(std::slice::from_ref(row))]).into_iter().next();
+                            answers.push(one_row(answer.ok_or(ClientError::Answer("no row"))?)?);
+                        }
+                    }
+                    Err(status) => return Err(refused(status)),
                 }
             }
         }
-        answers
+        Ok(answers)
     }
 }
 
-fn one_row(answer: Result<v1::GetFeaturesResponse, Status>) -> Result<Vec<Cell>, String> {
-    let row = answer.map_err(|status| status.message().to_owned())?.rows.into_iter().next();
-    row.map(|row| to_answer(row).1.cells).ok_or_else(|| "the answer has no row".to_owned())
+fn one_row(answer: Result<v1::GetFeaturesResponse, Status>) -> Result<Option<Vec<Cell>>, ClientError> {
+    match answer {
+        Ok(response) => response.rows.into_iter().next().map(|row| Some(to_answer(row).1.cells)).ok_or(ClientError::Answer("no row")),
+        Err(status) if status.code() == Code::OutOfRange => Ok(None),
+        Err(status) => Err(refused(status)),
+    }
 }
 
 fn request(service: &str, lookup: &Lookup, rows: &[RowAsk<'_>], version: u64, mode: Mode) -> v1::GetFeaturesRequest {

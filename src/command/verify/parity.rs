@@ -13,7 +13,7 @@ use arrow::array::RecordBatch;
 use floodmark_features::definition::Definitions;
 use floodmark_features::lookup::{Lookup, Mode};
 use floodmark_history::Remembered;
-use floodmark_offline::{OfflineError, OfflineStore};
+use floodmark_offline::OfflineStore;
 use floodmark_serving::client::Remote;
 use floodmark_store::Store;
 
@@ -63,14 +63,9 @@ impl ParityArgs {
 
 /// Compares and prints; exit code 1 if anything differs.
 pub(super) fn run(args: &ParityArgs, service: &str, mut place: Place, json: bool) -> Result<(), Failure> {
-    let failed = |error: OfflineError| Failure::failed(error.to_string());
     let at = crate::offline::absolute(&args.place(place.store.as_ref())?)?;
     let lookup = Arc::new(Lookup::of_service(place.definitions.clone(), service_named(&place.definitions, service)?));
-    if let Some(store) = place.store.as_ref().filter(|store| store.offline().as_ref() == Some(&at)) {
-        // What still waits in the store is part of it.
-        OfflineStore::open(&at, store).and_then(|offline| offline.flush(store)).map_err(failed)?;
-    }
-    let Remembered { store: history, events: sources, .. } = crate::offline::remembered(&at, &place.definitions)?;
+    let (store, sources) = events_at(&at, &place)?;
     let involved: Vec<usize> = lookup.reads.iter().map(|read| place.definitions.views[read.view].source).collect();
     // Sources are flushed one after the other: up to here, all of them are whole.
     let version =
@@ -78,24 +73,36 @@ pub(super) fn run(args: &ParityArgs, service: &str, mut place: Place, json: bool
     let Some(version) = version else { return Err(Failure::failed(format!("there are no events to choose from. place={at}"))) };
     let chosen = Chosen::new(&lookup, &sources, args.entities as usize, args.times as usize)?;
     let past = Past::new(&lookup, &sources, &chosen)?;
-    let store = place.store.as_ref().unwrap_or(&history);
     let mut online = match &mut place.server {
         Some(server) => Online::Server(server, service),
-        None => Online::Store(store),
+        None => Online::Store(&store),
     };
     let mut judge = Judge::new(&lookup, version, chosen.rows.len(), args.times as usize);
     let bar = Bar::new("verify");
     for (at, mode) in [Mode::AsServed, Mode::AsCorrected].into_iter().enumerate() {
-        let served = served(&mut online, &lookup, &chosen, version, mode);
-        let trained = training_set(store, &lookup, &chosen, version, mode)?;
+        let served = served(&mut online, &lookup, &chosen, version, mode)?;
+        let trained = training_set(&store, &lookup, &chosen, version, mode)?;
         for (row, (online, training)) in served.into_iter().zip(trained).enumerate() {
             bar.at((at * chosen.rows.len() + row) as u64, 2 * chosen.rows.len() as u64);
-            judge.row(&past, &chosen.rows[row], mode, online, &training);
+            judge.row(&past, &chosen.rows[row], mode, online, &training)?;
         }
     }
     drop(bar);
     report::write(&mut stdout(), &judge.report, json)?;
     judge.report.verdict().map_or(Ok(()), |wrong| Err(Failure::failed(wrong)))
+}
+
+/// The events, and the store that training sets are made from: the given one, or one in memory that is made of them.
+fn events_at(at: &str, place: &Place) -> Result<(Arc<Store>, Vec<Events>), Failure> {
+    let Some(store) = &place.store else {
+        let Remembered { store, events, .. } = crate::offline::remembered(at, &place.definitions)?;
+        return Ok((store, events));
+    };
+    if store.offline().as_deref() == Some(at) {
+        // What still waits in the store is part of it.
+        OfflineStore::open(at, store)?.flush(store)?;
+    }
+    Ok((store.clone(), OfflineStore::existing(at, &place.definitions)?.history_for(store)?))
 }
 
 /// The events of a source.

@@ -40,12 +40,16 @@ pub struct Remembered {
 
 /// Brings back what was kept at a place, as views of these definitions see it. `watch` is told how many events of how many have been taken.
 pub fn remember(place: &str, definitions: &Arc<Definitions>, watch: &dyn Fn(u64, u64)) -> Result<Remembered, HistoryError> {
-    let offline = OfflineStore::existing(place, definitions)?;
-    let store = Store::in_memory(definitions.clone(), Settings::default())?;
-    let mut following = Following::new(offline, &store);
+    let store = Arc::new(Store::in_memory(definitions.clone(), Settings::default())?);
+    remember_into(&store, place, watch)
+}
+
+/// The same, into a store in memory that has nothing yet.
+pub fn remember_into(store: &Arc<Store>, place: &str, watch: &dyn Fn(u64, u64)) -> Result<Remembered, HistoryError> {
+    let mut following = Following::new(OfflineStore::existing(place, store.definitions())?, store);
     let (events, place) = following.newer()?;
     let total = events.iter().map(|(_, events)| events.num_rows() as u64).sum();
-    take_history(&store, &events, &|taken| watch(taken, total))?;
+    take_history(store, &events, &|taken| watch(taken, total))?;
     following.taken(place);
-    Ok(Remembered { store: Arc::new(store), following, events })
+    Ok(Remembered { store: store.clone(), following, events })
 }

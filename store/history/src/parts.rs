@@ -9,12 +9,9 @@ use floodmark_intake::history::take_history_on_one_core;
 use floodmark_offline::{EventFile, OfflineError, OfflineStore, as_kept, in_order};
 use floodmark_store::kept::column;
 use floodmark_store::{Settings, Store};
-use floodmark_training::{Past, Piece, Take, TrainingError};
+use floodmark_training::{Past, Take, TrainingError};
 
 use crate::HistoryError;
-
-/// What begins the names of files with events that came too late for every view of then.
-const LATE: &str = "late:";
 
 /// Events of a commit: a commit costs something for each partition of a store, however few events it has.
 const COMMIT_ROWS: usize = 1 << 16;
@@ -47,16 +44,23 @@ fn in_large_commits(events: &RecordBatch) -> Result<RecordBatch, TrainingError> 
 }
 
 impl Past for History {
-    fn pieces(&self, source: usize, within: (Time, Time)) -> Result<Vec<Piece>, TrainingError> {
-        let files = self.offline.event_files(source, within).map_err(failed)?;
-        let name = |file: &EventFile| if file.late { format!("{LATE}{}", file.path) } else { file.path.clone() };
-        Ok(files.iter().map(|file| Piece { name: name(file), events: file.events }).collect())
+    type Piece = EventFile;
+
+    fn events(&self, source: usize) -> Result<u64, TrainingError> {
+        let files = self.pieces(source, (Time::NONE, Time::MAX))?;
+        Ok(files.iter().map(|file| file.events).fold(0, u64::saturating_add))
     }
 
-    fn read(&self, source: usize, piece: &Piece, columns: &[usize], take: Take<'_>) -> Result<(), TrainingError> {
-        let (late, path) = piece.name.strip_prefix(LATE).map_or((false, &*piece.name), |path| (true, path));
-        let file = EventFile { path: path.to_owned(), late, events: piece.events };
-        for batch in self.offline.read_events(source, &file, columns).map_err(failed)? {
+    fn version(&self) -> Result<u64, TrainingError> {
+        self.offline.version().map_err(failed)
+    }
+
+    fn pieces(&self, source: usize, within: (Time, Time)) -> Result<Vec<EventFile>, TrainingError> {
+        self.offline.event_files(source, within).map_err(failed)
+    }
+
+    fn read(&self, source: usize, file: &EventFile, columns: &[usize], take: Take<'_>) -> Result<(), TrainingError> {
+        for batch in self.offline.read_events(source, file, columns).map_err(failed)? {
             take(batch.map_err(failed)?)?;
         }
         Ok(())

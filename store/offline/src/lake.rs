@@ -82,6 +82,17 @@ impl Lake {
         Ok(String::from_utf8_lossy(&self.get(&path)?).trim().to_owned())
     }
 
+    /// The same, where there is one already.
+    pub(crate) fn known_owner(&self) -> Result<Option<String>, OfflineError> {
+        let path = path_of(&self.root)?.join(OWNER);
+        let found = self.runtime.block_on(async { self.objects.get(&path).await?.bytes().await });
+        match found {
+            Ok(bytes) => Ok(Some(String::from_utf8_lossy(&bytes).trim().to_owned())),
+            Err(object_store::Error::NotFound { .. }) => Ok(None),
+            Err(error) => Err(OfflineError::Object { path: path.to_string(), error }),
+        }
+    }
+
     /// All of an object.
     pub(crate) fn get(&self, path: &Path) -> Result<Bytes, OfflineError> {
         let found = self.runtime.block_on(async { self.objects.get(path).await?.bytes().await });

@@ -107,6 +107,14 @@ impl OfflineStore {
         Ok(OfflineStore { lake, definitions: definitions.clone(), events, late, side, flushing: Mutex::new(()) })
     }
 
+    /// The newest commit whose events are here.
+    pub fn version(&self) -> Result<u64, OfflineError> {
+        let Some(owner) = self.lake.known_owner()? else { return Ok(0) };
+        let name = format!("floodmark/{owner}");
+        let positions = self.events.iter().map(|table| table.position(&name)).collect::<Result<Vec<_>, _>>()?;
+        Ok(positions.into_iter().flatten().max().unwrap_or(0))
+    }
+
     /// Where it lies.
     pub fn place(&self) -> &str {
         self.lake.root().as_str()

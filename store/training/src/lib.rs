@@ -37,7 +37,7 @@ pub use derive::add_derived;
 pub use error::TrainingError;
 use file::TrainingFile;
 use matrix::SEGMENT_ROWS;
-pub use parts::{Past, Piece, Take, fits, write_training_set_in_parts};
+pub use parts::{Past, Take, fits, write_training_set_in_parts};
 use spine::{Block, Spine};
 use spine_file::SpineFile;
 pub use statistics::Profile;

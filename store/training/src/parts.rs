@@ -24,7 +24,7 @@ use arrow::array::{ArrayRef, AsArray, RecordBatch};
 use arrow::datatypes::Int8Type;
 use floodmark_features::lookup::Lookup;
 use floodmark_features::time::Time;
-use floodmark_store::Store;
+use floodmark_store::{ReadError, Store};
 
 use self::gather::Gather;
 use self::scatter::{Scattered, scatter_events, scatter_rows};
@@ -44,22 +44,22 @@ const BYTES_PER_EVENT: u64 = 400;
 /// Where rows are in the spine, while they are elsewhere.
 const ROW: &str = "_row";
 
-/// A piece of a source's history that is read at once, such as a file.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Piece {
-    /// What whoever has the history calls it.
-    pub name: String,
-    /// Its events; an estimate will do.
-    pub events: u64,
-}
+/// What a row of the spine takes in its part, with its values.
+const BYTES_PER_ROW: u64 = 600;
 
 /// Whoever has the history, and makes stores of parts of it.
 pub trait Past: Sync {
+    /// What is read at once, such as a file.
+    type Piece: Sync;
+    /// How many events a source has; an estimate will do.
+    fn events(&self, source: usize) -> Result<u64, TrainingError>;
+    /// The newest commit that there is.
+    fn version(&self) -> Result<u64, TrainingError>;
     /// The pieces of a source that may hold events from one time to another, both included.
-    fn pieces(&self, source: usize, within: (Time, Time)) -> Result<Vec<Piece>, TrainingError>;
+    fn pieces(&self, source: usize, within: (Time, Time)) -> Result<Vec<Self::Piece>, TrainingError>;
     /// Hands over the events of a piece, batch by batch: of the source's columns at least those asked for, and those of
     /// [`floodmark_store::kept::column`], by their names.
-    fn read(&self, source: usize, piece: &Piece, columns: &[usize], take: Take<'_>) -> Result<(), TrainingError>;
+    fn read(&self, source: usize, piece: &Self::Piece, columns: &[usize], take: Take<'_>) -> Result<(), TrainingError>;
     /// A store in memory of some events of some sources, as they were handed over but in any order, on one core. It is read at its newest
     /// version only, so which commits its events come in is free.
     fn store(&self, events: Vec<(usize, RecordBatch)>) -> Result<Arc<Store>, TrainingError>;
@@ -71,8 +71,8 @@ pub type Take<'a> = &'a mut dyn FnMut(RecordBatch) -> Result<(), TrainingError>;
 /// Builds a training set of a history that may be larger than memory. `memory` is what the parts that are worked on at the same time may
 /// take, in bytes: one entity's events must fit in it, however many they are, and so must a row group of the spine. Scratch files lie beside
 /// the output, as large as the columns that are needed of events and spine, once for each entity.
-pub fn write_training_set_in_parts(
-    past: &dyn Past,
+pub fn write_training_set_in_parts<P: Past>(
+    past: &P,
     request: &TrainingRequest,
     memory: u64,
     watch: &(dyn Fn(Progress) + Sync),
@@ -84,11 +84,17 @@ pub fn write_training_set_in_parts(
     let scratch = Scratch::beside(&request.out)?;
     let mut summary = TrainingSummary { features: schema_of(spec).fields().len(), ..TrainingSummary::default() };
     let mut clock = Clock(Instant::now());
+    let newest = past.version()?;
+    if let Some(version) = spec.version.filter(|version| *version > newest) {
+        return Err(ReadError::VersionInFuture { version, newest }.into());
+    }
+    summary.version = spec.version.unwrap_or(newest);
 
     let blocks = spine.blocks(BLOCK_ROWS);
     let sets: Vec<PartsOf> = key_sets(&spec.lookup).into_iter().map(|set| PartsOf::new(spec, &spine, set)).collect();
-    let parts = parts_of(past, spec, memory, sets.len())?;
-    let rows = scatter_rows(&spine, spec, &sets, &blocks, &scratch, parts)?;
+    let starts = starts_of(&spine, &blocks);
+    let parts = parts_of(past, spec, spine.rows(), memory, sets.len())?;
+    let rows = scatter_rows(&spine, spec, &sets, blocks.iter().zip(&starts), &scratch, parts)?;
     let within = needed::times(&spec.lookup, rows.times, spec.statuses);
     let events = scatter_events(past, spec, &sets, within, &scratch, parts)?;
     summary.times.route = clock.lap();
@@ -98,7 +104,7 @@ pub fn write_training_set_in_parts(
     for (set, parts_of) in sets.iter().enumerate() {
         let spill = Spill::new(&scratch, &format!("values-{set}"), blocks.len());
         in_parallel(spec.threads, parts, |part| {
-            let swept = sweep_part(past, parts_of, &rows.spilled[set], &events.spilled[set], part, &blocks_of(&spine, &blocks), &spill)?;
+            let swept = sweep_part(past, parts_of, &rows.spilled[set], &events[set], part, &starts, &spill)?;
             let evaluated = done.fetch_add(swept, Ordering::Relaxed) + swept;
             watch(Progress { done: evaluated / sets.len().max(1) as u64, rows: spine.rows() });
             Ok::<_, TrainingError>(())
@@ -107,11 +113,10 @@ pub fn write_training_set_in_parts(
     }
     summary.times.sweep = clock.lap();
 
-    summary.version = spec.version.unwrap_or(events.version);
     let mut file = TrainingFile::create(&spine, &request.out, schema_of(spec), notes(spec, summary.version))?;
     let gather = Gather { spine: &spine, spec, sets: &sets, values: &values };
     for (at, groups) in blocks.iter().enumerate() {
-        let gathered = gather.block(at, groups.clone())?;
+        let gathered = gather.block(at, groups.clone(), starts[at])?;
         summary.rows_without_key += gathered.rows_without_key as u64;
         let mut start = 0;
         for group in groups.clone() {
@@ -153,37 +158,36 @@ impl PartsOf {
 
     /// The sources of its views.
     pub(crate) fn sources(&self) -> Vec<usize> {
-        let definitions = &self.spec.lookup.definitions;
-        let mut sources: Vec<usize> = self.spec.lookup.reads.iter().map(|read| definitions.views[read.view].source).collect();
-        sources.sort_unstable();
-        sources.dedup();
-        sources
+        sources_of(&self.spec.lookup)
     }
 }
 
-/// Whether a history fits in so much memory at once.
-pub fn fits(past: &dyn Past, spec: &TrainingSpec, memory: u64) -> Result<bool, TrainingError> {
-    let events = events_of(past, spec)?.into_iter().fold(0, u64::saturating_add);
-    Ok(events.saturating_mul(BYTES_PER_EVENT) <= memory)
-}
-
-/// For each source of the features, how many events there are.
-fn events_of(past: &dyn Past, spec: &TrainingSpec) -> Result<Vec<u64>, TrainingError> {
-    let definitions = &spec.lookup.definitions;
-    let mut sources: Vec<usize> = spec.lookup.reads.iter().map(|read| definitions.views[read.view].source).collect();
+/// The sources of the features, each once, ascending.
+pub(crate) fn sources_of(lookup: &Lookup) -> Vec<usize> {
+    let mut sources: Vec<usize> = lookup.reads.iter().map(|read| lookup.definitions.views[read.view].source).collect();
     sources.sort_unstable();
     sources.dedup();
-    let events = |source| Ok(past.pieces(source, (Time::NONE, Time::MAX))?.iter().map(|piece| piece.events).fold(0, u64::saturating_add));
-    sources.into_iter().map(events).collect()
+    sources
+}
+
+/// Whether a history fits in so much memory at once.
+pub fn fits(past: &impl Past, spec: &TrainingSpec, memory: u64) -> Result<bool, TrainingError> {
+    Ok(events_of(past, spec)?.saturating_mul(BYTES_PER_EVENT) <= memory)
+}
+
+/// How many events the sources of the features have.
+fn events_of(past: &impl Past, spec: &TrainingSpec) -> Result<u64, TrainingError> {
+    sources_of(&spec.lookup).into_iter().try_fold(0_u64, |all, source| Ok(all.saturating_add(past.events(source)?)))
 }
 
 /// How many parts: so many that those that are worked on at the same time fit in memory, and if files allow, so many that each is near to the
 /// processor. Odd: a store divides the same hashes by sixteen.
-fn parts_of(past: &dyn Past, spec: &TrainingSpec, memory: u64, sets: usize) -> Result<usize, TrainingError> {
+fn parts_of(past: &impl Past, spec: &TrainingSpec, rows: u64, memory: u64, sets: usize) -> Result<usize, TrainingError> {
     // A part holds events of all sources of its entity.
-    let most = events_of(past, spec)?.into_iter().fold(0, u64::saturating_add);
+    let events = events_of(past, spec)?;
+    let bytes = events.saturating_mul(BYTES_PER_EVENT).saturating_add(rows.saturating_mul(BYTES_PER_ROW));
     let each = (memory / spec.threads.max(1) as u64).max(1);
-    let (least, near) = (most.saturating_mul(BYTES_PER_EVENT).div_ceil(each), most / EVENTS_NEAR);
+    let (least, near) = (bytes.div_ceil(each), events / EVENTS_NEAR);
     let parts = least.max(near).max(spec.threads as u64).min(OPEN_FILES / sets.max(1) as u64);
     Ok(parts as usize | 1)
 }
@@ -195,14 +199,14 @@ const EVENTS_NEAR: u64 = 1 << 18;
 const OPEN_FILES: u64 = 600;
 
 /// For each block, its first row.
-fn blocks_of(spine: &SpineFile, blocks: &[std::ops::Range<usize>]) -> Vec<u64> {
+fn starts_of(spine: &SpineFile, blocks: &[std::ops::Range<usize>]) -> Vec<u64> {
     let rows = |groups: &std::ops::Range<usize>| groups.clone().map(|group| spine.rows_in(group) as u64).sum::<u64>();
     blocks.iter().scan(0, |next, groups| Some(std::mem::replace(next, *next + rows(groups)))).collect()
 }
 
 /// Makes a store of the events of a part, and gives each of its rows its values; how many rows.
 fn sweep_part(
-    past: &dyn Past,
+    past: &impl Past,
     of: &PartsOf,
     rows: &Scattered,
     events: &[(usize, Scattered)],

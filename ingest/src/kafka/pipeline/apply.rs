@@ -169,6 +169,15 @@ impl Reader {
     }
 
     fn run(mut self) -> Result<Left, PipelineError> {
+        let left = self.read();
+        match left {
+            Ok(Left::CutOff) => self.group.abandon(),
+            _ => self.group.leave(),
+        }
+        left
+    }
+
+    fn read(&mut self) -> Result<Left, PipelineError> {
         while !self.common.done.is_stopping() {
             let lost = self.gather()?;
             // Before anything is waited for: who we are is known for a moment only.
@@ -178,7 +187,6 @@ impl Reader {
             }
             if self.common.done.status.is_cut_off() {
                 self.end_round()?;
-                self.group.abandon();
                 return Ok(Left::CutOff);
             }
             // While partitions move nothing can be published; it is as long as the others need to hear of it.

@@ -165,8 +165,9 @@ impl Route {
         let mut group = Group::join(&self.input.topic, &group, &[&self.input.topic.name], GATHERED, &self.done.status)
             .map_err(PipelineError::Client)?;
         let left = self.work_in(&mut group, watchdog);
-        if let Ok(Left::CutOff) = left {
-            group.abandon();
+        match left {
+            Ok(Left::CutOff) => group.abandon(),
+            _ => group.leave(),
         }
         left
     }

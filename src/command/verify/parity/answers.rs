@@ -8,7 +8,7 @@ use floodmark_features::lookup::{Answer, Ask, Cell, Lookup, Mode};
 use floodmark_features::time::Time;
 use floodmark_features::value::{Value, ValueRef};
 use floodmark_serving::client::{Remote, RowAsk};
-use floodmark_store::Store;
+use floodmark_store::{ReadError, Store};
 use floodmark_training::{TrainingSpec, TrainingStream};
 
 use super::chosen::{Chosen, TIME};
@@ -22,28 +22,33 @@ pub(super) enum Online<'a> {
     Server(&'a mut Remote, &'a str),
 }
 
-/// The rows as they are served, or why one is not.
+/// The rows as they are served; `None` for one that lies before what is retained. Whatever else goes wrong ends it: what could not be compared
+/// is not to pass for what agrees.
 pub(super) fn served(
     online: &mut Online<'_>,
     lookup: &Lookup,
     chosen: &Chosen,
     version: u64,
     mode: Mode,
-) -> Vec<Result<Vec<Cell>, String>> {
+) -> Result<Vec<Option<Vec<Cell>>>, Failure> {
     match online {
         Online::Store(store) => {
             let read = |row: &super::chosen::Row| {
                 let (keys, request) = (refs(&row.keys), refs(&row.request));
                 let ask = Ask { keys: &keys, request: &request, as_of: row.as_of, version: Some(version), own_event: None, mode };
                 let mut answer = Answer::default();
-                store.read(lookup, &ask, &mut answer).map(|()| answer.cells).map_err(|error| error.to_string())
+                match store.read(lookup, &ask, &mut answer) {
+                    Ok(()) => Ok(Some(answer.cells)),
+                    Err(ReadError::BeforeRetention { .. }) => Ok(None),
+                    Err(error) => Err(error.into()),
+                }
             };
             chosen.rows.iter().map(read).collect()
         }
         Online::Server(server, service) => {
             let asks: Vec<RowAsk<'_>> =
                 chosen.rows.iter().map(|row| RowAsk { keys: &row.keys, request: &row.request, as_of: row.as_of }).collect();
-            server.look_up_rows(service, lookup, &asks, version, mode)
+            Ok(server.look_up_rows(service, lookup, &asks, version, mode)?)
         }
     }
 }

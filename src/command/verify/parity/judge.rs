@@ -1,13 +1,12 @@
 //! Comparing row by row, and what is kept of it.
 
-use std::collections::BTreeMap;
-
 use floodmark_features::lookup::{Answer, Ask, Cell, Lookup, Mode, Status};
 use floodmark_features::value::{Value, ValueRef};
 use floodmark_recount::{Event, Expected, Moment};
 
 use super::chosen::Row;
 use super::past::Past;
+use crate::failure::Failure;
 
 /// So many differences are told in full.
 const WORST: usize = 10;
@@ -32,8 +31,8 @@ pub(super) struct Report {
     pub(super) training_differs: u64,
     /// Served is not what a training set has.
     pub(super) online_and_training_differ: u64,
-    /// Why rows could not be read, and how many.
-    pub(super) not_comparable: BTreeMap<String, u64>,
+    /// Rows that lie before what is retained online, once for each mode.
+    pub(super) not_retained: u64,
     /// By how far they are off, the farthest first.
     pub(super) worst: Vec<Difference>,
 }
@@ -57,6 +56,9 @@ pub(super) struct Difference {
 impl Report {
     /// What is wrong, if something is.
     pub(super) fn verdict(&self) -> Option<String> {
+        if self.compared == 0 {
+            return Some("nothing could be compared: every row lies before what is retained".to_owned());
+        }
         let Report { compared, online_differs, training_differs, online_and_training_differ: both, .. } = self;
         let wrong = online_differs + training_differs + both > 0;
         wrong.then(|| format!("of {compared} values, online {online_differs} and in a training set {training_differs} differ from the recount, and {both} from each other"))
@@ -83,12 +85,21 @@ impl<'a> Judge<'a> {
     }
 
     /// One row in one mode.
-    pub(super) fn row(&mut self, past: &Past<'_>, row: &Row, mode: Mode, online: Result<Vec<Cell>, String>, training: &[Value]) {
-        let online = match online {
-            Ok(cells) if cells.len() == training.len() => cells,
-            Ok(_) => return self.cannot("the server has other features under the name of the service".to_owned()),
-            Err(why) => return self.cannot(why),
+    pub(super) fn row(
+        &mut self,
+        past: &Past<'_>,
+        row: &Row,
+        mode: Mode,
+        online: Option<Vec<Cell>>,
+        training: &[Value],
+    ) -> Result<(), Failure> {
+        let Some(online) = online else {
+            self.report.not_retained += 1;
+            return Ok(());
         };
+        if online.len() != training.len() {
+            return Err(Failure::failed("the server has other features under the name of the service"));
+        }
         let moment = Moment { as_of: row.as_of, version: self.version, mode };
         let counted = self.recount(past, row, &moment, &online);
         for (at, (counted, online)) in counted.iter().zip(&online).enumerate() {
@@ -116,18 +127,14 @@ impl<'a> Judge<'a> {
                 });
             }
         }
-    }
-
-    fn cannot(&mut self, why: String) {
-        *self.report.not_comparable.entry(why).or_default() += 1;
+        Ok(())
     }
 
     /// Features, then what is derived from them.
     fn recount(&self, past: &Past<'_>, row: &Row, moment: &Moment, online: &[Cell]) -> Vec<Counted> {
         let mut counted: Vec<Counted> = Vec::with_capacity(online.len());
         for feature in &self.lookup.features {
-            let read = self.lookup.reads.iter().position(|read| read.view == feature.view);
-            let entity = read.and_then(|read| past.entity(read, row));
+            let entity = past.entity(feature.view, row);
             counted.push(match entity.map(|entity| entity.value(feature.output, moment)) {
                 Some(found) => Counted { value: found.value, status: found.status },
                 None => Counted { value: Expected::Exactly(Value::Null), status: Status::NotFound },
@@ -155,8 +162,7 @@ impl<'a> Judge<'a> {
 
     fn inside<'p>(&self, past: &'p Past<'_>, row: &Row, at: usize, moment: &Moment) -> Vec<&'p Event> {
         let Some(feature) = self.lookup.features.get(at) else { return Vec::new() };
-        let read = self.lookup.reads.iter().position(|read| read.view == feature.view);
-        read.and_then(|read| past.entity(read, row)).map(|entity| entity.inside(feature.output, moment)).unwrap_or_default()
+        past.entity(feature.view, row).map(|entity| entity.inside(feature.output, moment)).unwrap_or_default()
     }
 
     fn keep(&mut self, difference: Difference) {

@@ -38,8 +38,9 @@ impl<'a> Past<'a> {
         Ok(past)
     }
 
-    /// The entity of a row, in a read of the look-up.
-    pub(super) fn entity(&self, read: usize, row: &Row) -> Option<&Recount<'a>> {
+    /// The entity of a row, in a view.
+    pub(super) fn entity(&self, view: usize, row: &Row) -> Option<&Recount<'a>> {
+        let read = self.lookup.reads.iter().position(|read| read.view == view)?;
         self.entities[read].get(&key_of(&self.lookup.reads[read], row))
     }
 }

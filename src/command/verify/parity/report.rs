@@ -20,7 +20,7 @@ struct Whole<'a> {
     online_differs: u64,
     training_differs: u64,
     online_and_training_differ: u64,
-    not_comparable: &'a std::collections::BTreeMap<String, u64>,
+    not_retained: u64,
     worst: Vec<Wrong<'a>>,
 }
 
@@ -67,7 +67,7 @@ fn whole(report: &Report) -> Whole<'_> {
         online_differs: report.online_differs,
         training_differs: report.training_differs,
         online_and_training_differ: report.online_and_training_differ,
-        not_comparable: &report.not_comparable,
+        not_retained: report.not_retained,
         worst: report.worst.iter().map(wrong).collect(),
     }
 }
@@ -109,8 +109,8 @@ fn print(out: &mut impl Write, report: &Report) -> io::Result<()> {
     count(out, "online is not the recount", report.online_differs)?;
     count(out, "a training set is not the recount", report.training_differs)?;
     count(out, "online is not a training set", report.online_and_training_differ)?;
-    for (why, rows) in &report.not_comparable {
-        writeln!(out, "not comparable {rows:>10} rows: {why}")?;
+    if report.not_retained > 0 {
+        count(out, "rows before what is retained, not compared", report.not_retained)?;
     }
     if !report.worst.is_empty() {
         writeln!(out, "the worst:")?;

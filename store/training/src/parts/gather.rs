@@ -32,8 +32,9 @@ pub(crate) struct Gathered {
 }
 
 impl Gather<'_> {
-    pub(crate) fn block(&self, at: usize, groups: Range<usize>) -> Result<Gathered, TrainingError> {
-        let (rows, start) = (groups.clone().map(|group| self.spine.rows_in(group)).sum::<usize>(), self.first_row(groups.start));
+    /// Of a block of row groups that begins with that row.
+    pub(crate) fn block(&self, at: usize, groups: Range<usize>, start: u64) -> Result<Gathered, TrainingError> {
+        let rows = groups.clone().map(|group| self.spine.rows_in(group)).sum::<usize>();
         let features = self.spec.lookup.features.len();
         let mut columns: Vec<Option<ArrayRef>> = vec![None; features];
         let mut statuses: Vec<Option<ArrayRef>> = vec![None; features];
@@ -62,10 +63,6 @@ impl Gather<'_> {
             columns.extend(statuses.into_iter().map(|found| found.unwrap_or_else(missing)));
         }
         Ok(Gathered { rows, columns, rows_without_key: rows - with_key })
-    }
-
-    fn first_row(&self, group: usize) -> u64 {
-        (0..group).map(|group| self.spine.rows_in(group) as u64).sum()
     }
 
     /// What is derived from the features and the spine's request columns.

@@ -2,7 +2,6 @@
 
 use std::ops::Range;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use arrow::array::{Array, AsArray, Int64Array, RecordBatch};
 use arrow::datatypes::{Field, Int64Type, Schema};
@@ -11,7 +10,7 @@ use floodmark_features::time::Time;
 use floodmark_store::kept::column;
 
 use super::spill::{Spill, Spilled, broken};
-use super::{PartsOf, Past, ROW, Scratch};
+use super::{PartsOf, Past, ROW, Scratch, sources_of};
 use crate::TrainingSpec;
 use crate::error::TrainingError;
 use crate::spine_file::SpineFile;
@@ -27,22 +26,22 @@ pub(crate) struct Rows {
     pub(crate) times: Option<(Time, Time)>,
 }
 
-pub(crate) fn scatter_rows(
+/// Of blocks of row groups, each with its first row.
+pub(crate) fn scatter_rows<'b>(
     spine: &SpineFile,
     spec: &TrainingSpec,
     sets: &[PartsOf],
-    blocks: &[Range<usize>],
+    blocks: impl Iterator<Item = (&'b Range<usize>, &'b u64)>,
     scratch: &Scratch,
     parts: usize,
 ) -> Result<Rows, TrainingError> {
     let spills: Vec<Spill> = (0..sets.len()).map(|set| Spill::new(scratch, &format!("rows-{set}"), parts)).collect();
-    let starts = super::blocks_of(spine, blocks);
     let mut needed: Vec<usize> = spine.spine.needed.iter().map(|needed| needed.position).collect();
     needed.sort_unstable();
     needed.dedup();
     // What a block takes is the same for each: one after the other.
     let mut times: Option<(Time, Time)> = None;
-    for (groups, start) in blocks.iter().zip(starts) {
+    for (groups, start) in blocks {
         let rows = spine.read_rows(groups.clone(), &needed)?;
         let block = spine.spine.block_of_some(std::slice::from_ref(&rows), |position| needed.partition_point(|at| *at < position))?;
         let time = &block.columns[spine.spine.time];
@@ -51,11 +50,11 @@ pub(crate) fn scatter_rows(
             let (first, last) = times.unwrap_or((at, at));
             times = Some((first.min(at), last.max(at)));
         }
-        let rows = numbered(&rows, start)?;
+        let rows = numbered(&rows, *start)?;
         in_parallel(spec.threads, sets.len(), |set| {
             let routed = sets[set].set.route(&spine.spine, &block, 0..block.rows, parts);
             let rows_of: Vec<Vec<u32>> = routed.into_iter().map(|part| part.into_iter().map(|(_, row)| row).collect()).collect();
-            spills[set].by_part(&rows, &rows_of)
+            spills[set].by_part(&rows, rows_of)
         })?;
     }
     Ok(Rows { spilled: spills.into_iter().map(Spill::finish).collect::<Result<_, _>>()?, times })
@@ -71,26 +70,18 @@ fn numbered(rows: &RecordBatch, start: u64) -> Result<RecordBatch, TrainingError
 }
 
 /// The events, in parts for each key set and each of its sources.
-pub(crate) struct Events {
-    pub(crate) spilled: Vec<Vec<(usize, Scattered)>>,
-    /// The newest commit among them that is asked for.
-    pub(crate) version: u64,
-}
+pub(crate) type Events = Vec<Vec<(usize, Scattered)>>;
 
 pub(crate) fn scatter_events(
-    past: &dyn Past,
+    past: &impl Past,
     spec: &TrainingSpec,
     sets: &[PartsOf],
     within: (Time, Time),
     scratch: &Scratch,
     parts: usize,
 ) -> Result<Events, TrainingError> {
-    let newest = AtomicU64::new(0);
-    let mut spilled: Vec<Vec<(usize, Scattered)>> = sets.iter().map(|_| Vec::new()).collect();
-    let mut sources: Vec<usize> = sets.iter().flat_map(PartsOf::sources).collect();
-    sources.sort_unstable();
-    sources.dedup();
-    for source in sources {
+    let mut spilled: Events = sets.iter().map(|_| Vec::new()).collect();
+    for source in sources_of(&spec.lookup) {
         let takers: Vec<(usize, Taker<'_>)> = sets
             .iter()
             .enumerate()
@@ -104,7 +95,6 @@ pub(crate) fn scatter_events(
         in_parallel(spec.threads, pieces.len(), |at| {
             past.read(source, &pieces[at], &columns, &mut |events| {
                 let events = up_to(events, spec.version)?;
-                newest.fetch_max(newest_version(&events), Ordering::Relaxed);
                 takers.iter().try_for_each(|(_, taker)| taker.take(&events))
             })
         })?;
@@ -112,23 +102,16 @@ pub(crate) fn scatter_events(
             spilled[set].push((source, taker.spill.finish()?));
         }
     }
-    Ok(Events { spilled, version: newest.into_inner() })
+    Ok(spilled)
 }
 
 /// The events that were committed by then.
 fn up_to(events: RecordBatch, version: Option<u64>) -> Result<RecordBatch, TrainingError> {
     let Some(version) = version else { return Ok(events) };
-    let Some(versions) = versions(&events) else { return Ok(events) };
+    let versions = events.column_by_name(column::VERSION).and_then(|column| column.as_primitive_opt::<Int64Type>());
+    let versions = versions.ok_or_else(|| TrainingError::History { detail: format!("no column {}", column::VERSION) })?;
     let known = versions.values().iter().map(|v| Some(*v as u64 <= version)).collect();
     arrow::compute::filter_record_batch(&events, &known).map_err(broken)
-}
-
-fn versions(events: &RecordBatch) -> Option<&Int64Array> {
-    events.column_by_name(column::VERSION)?.as_primitive_opt::<Int64Type>()
-}
-
-fn newest_version(events: &RecordBatch) -> u64 {
-    versions(events).and_then(arrow::compute::max).unwrap_or(0) as u64
 }
 
 /// Sends the events of a source to the parts of a key set.
@@ -149,9 +132,9 @@ impl<'a> Taker<'a> {
         let definition = &definitions.sources[source];
         let views = || of.spec.lookup.reads.iter().map(|read| &definitions.views[read.view]).filter(|view| view.source == source);
         let mut keys: Vec<Vec<usize>> = Vec::new();
-        for view in views().filter(|view| !keys.contains(&view.key_columns)).map(|view| view.key_columns.clone()).collect::<Vec<_>>() {
-            if !keys.contains(&view) {
-                keys.push(view);
+        for view in views() {
+            if !keys.contains(&view.key_columns) {
+                keys.push(view.key_columns.clone());
             }
         }
         let mut columns: Vec<usize> = views().flat_map(|view| view.columns.iter().chain(&view.key_columns).copied()).collect();
@@ -169,7 +152,7 @@ impl<'a> Taker<'a> {
             wanted.push(column::EVENT_ID);
         }
         let places = wanted.iter().map(|name| events.schema().index_of(name)).collect::<Result<Vec<_>, _>>().map_err(broken)?;
-        self.spill.by_part(&events.project(&places).map_err(broken)?, &self.route(events)?)
+        self.spill.by_part(&events.project(&places).map_err(broken)?, self.route(events)?)
     }
 
     /// For each part, the rows whose key is in it; an event that two views know by different keys may be in two parts.

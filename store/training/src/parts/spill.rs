@@ -51,9 +51,9 @@ impl Spill {
     }
 
     /// Puts the rows of a batch into the files of their parts.
-    pub(crate) fn by_part(&self, batch: &RecordBatch, parts: &[Vec<u32>]) -> Result<(), TrainingError> {
-        for (at, rows) in parts.iter().enumerate().filter(|(_, rows)| !rows.is_empty()) {
-            self.put(at, &take_record_batch(batch, &UInt32Array::from(rows.clone())).map_err(broken)?)?;
+    pub(crate) fn by_part(&self, batch: &RecordBatch, parts: Vec<Vec<u32>>) -> Result<(), TrainingError> {
+        for (at, rows) in parts.into_iter().enumerate().filter(|(_, rows)| !rows.is_empty()) {
+            self.put(at, &take_record_batch(batch, &UInt32Array::from(rows)).map_err(broken)?)?;
         }
         Ok(())
     }
@@ -66,7 +66,7 @@ impl Spill {
         for (at, row) in rows.iter().enumerate() {
             blocks[starts.partition_point(|start| *start <= *row as u64) - 1].push(at as u32);
         }
-        self.by_part(batch, &blocks)
+        self.by_part(batch, blocks)
     }
 
     /// Ends the files.
