@@ -3,10 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use arrow::array::{Array, ArrayRef, AsArray, Int32Array, Int64Array, RecordBatch, StringViewArray};
+use arrow::array::{Array, ArrayRef, AsArray, Int32Array, Int64Array, RecordBatch, StringViewArray, TimestampMicrosecondArray};
 use arrow::datatypes::{DataType, Field, Int64Type, Schema};
 use arrow::ipc::writer::StreamWriter;
 use floodmark_features::definition::Definitions;
+use floodmark_features::time::Time;
 use floodmark_store::Kept;
 
 use crate::lake::Lake;
@@ -187,4 +188,32 @@ fn what_others_have_written_in_another_form_is_the_same_and_what_does_not_fit_is
     let filled = crate::events::filled(&of(Arc::new(Int32Array::from(vec![7]))), &wanted).expect("the same");
     assert_eq!((filled.column(0).as_primitive::<Int64Type>().value(0), filled.column(1).as_string::<i32>().value(0)), (7, "a"));
     assert!(crate::events::filled(&of(Arc::new(StringViewArray::from(vec!["x"]))), &wanted).is_err());
+}
+
+/// Statistics may know instants to the millisecond only; what they say of a file must never leave out one of its rows.
+#[test]
+fn files_are_chosen_by_their_statistics_and_none_with_a_row_in_it_is_left_out() {
+    let home = tempfile::tempdir().expect("a directory");
+    let schema = Arc::new(Schema::new(vec![Field::new("at", crate::events::instant(), true)]));
+    let table = Table::open(&lake(&home), "instants", &schema).expect("a table");
+    // Each file spans half a millisecond or so, with ends that are no whole ones, after a gap.
+    let spans: Vec<(i64, i64)> = (0..12).map(|file| (file * 7_919 + 333, file * 7_919 + 333 + 100 * (file + 1))).collect();
+    for (position, (first, last)) in spans.iter().enumerate() {
+        let at = TimestampMicrosecondArray::from(vec![*first, *last]).with_timezone("UTC");
+        let batch = RecordBatch::try_new(schema.clone(), vec![Arc::new(at)]).expect("rows");
+        table.append("a", position as u64 + 1, &[batch]).expect("appended");
+    }
+    let within = |from: i64, to: i64| {
+        let found = table.files_within("at", (Time::from_micros(from), Time::from_micros(to))).expect("files");
+        assert!(found.iter().all(|(_, rows)| *rows == 2));
+        found.len()
+    };
+    assert_eq!(within(i64::MIN, i64::MAX), 12);
+    assert_eq!((within(1_000_000, 2_000_000), within(-5_000, -1_000)), (0, 0));
+    for (at, (first, last)) in spans.iter().enumerate() {
+        for (from, to) in [(*first, *first), (*last, *last), (first - 1, first + 1), (*last, last + 1), (first + 1, last - 1)] {
+            let found = within(from, to);
+            assert!(found == 1, "file {at}: {found} files hold something within {from}..={to}");
+        }
+    }
 }

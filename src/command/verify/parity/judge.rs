@@ -188,3 +188,16 @@ fn distance(difference: &Difference) -> f64 {
     let Difference { online, training, recount, .. } = difference;
     off(&online.value, recount).max(off(training, recount)).max(off(&online.value, training))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_not_compared_does_not_pass_for_what_agrees() {
+        let report = |compared, online_differs| Report { compared, online_differs, not_retained: 7, ..Report::default() };
+        assert!(report(0, 0).verdict().is_some_and(|why| why.contains("nothing could be compared")));
+        assert!(report(5, 1).verdict().is_some_and(|why| why.contains("online 1")));
+        assert_eq!(report(5, 0).verdict(), None);
+    }
+}
