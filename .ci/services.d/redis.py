@@ -13,7 +13,7 @@ from common import Failure, alone, replacing, run, runtime, say
 
 HOME = runtime / "redis"
 VALKEY = runtime / "valkey"
-COMMANDS = ("redis-server", "redis-cli", "redis-sentinel")
+COMMANDS = ("redis-server", "redis-cli")
 MASTER = "floodmark"
 BUS = 10000
 """A cluster's nodes talk to each other this far above their ports."""
@@ -59,7 +59,7 @@ ELSEWHERE = "or install Redis 7 by other means, with redis-server and redis-cli 
 
 
 def unpack(new):
-    # Debian has one program for both servers, which looks at its name.
+    # The server is this program by another name.
     files = {name: name if name == "redis-cli" else "redis-check-rdb" for name in COMMANDS}
     packages.unpack(new, ["redis-server", "redis-tools"], files, ELSEWHERE)
     if (version_of(new / "bin/redis-server") or 0) < 7:
@@ -74,7 +74,7 @@ def fetch_valkey():
             if not (VALKEY / "bin/redis-server").exists():
                 say("fetching Valkey, as packages that are unpacked and not installed")
                 with replacing(VALKEY) as new:
-                    files = {"redis-server": "valkey-check-rdb", "redis-cli": "valkey-cli", "redis-sentinel": "valkey-check-rdb"}
+                    files = {"redis-server": "valkey-check-rdb", "redis-cli": "valkey-cli"}
                     packages.unpack(new, ["valkey-server", "valkey-tools"], files, "or do without: only tests want Valkey", backports=True)
                     if not (version_of(new / "bin/redis-server") or 0):
                         raise Failure("the valkey-server of the packages does not start")
@@ -109,7 +109,7 @@ def tls_of(folder, port):
     return [f"tls-port {port}", "tls-auth-clients optional", *files]
 
 
-def launch(folder, commands, name, port, *settings, command="redis-server"):
+def launch(folder, commands, name, port, *settings, flags=()):
     """The server rewrites its file when its role changes, so that a file that is there is the one to go on with."""
     file = folder.path / f"{name}.conf"
     if not file.exists():
@@ -118,7 +118,7 @@ def launch(folder, commands, name, port, *settings, command="redis-server"):
         common = [f"port {port}", "bind 127.0.0.1", f"dir ./data-{name}"]
         new.write_text("\n".join([*common, *settings]) + "\n")
         new.rename(file)
-    folder.launch(name, [commands / command, file])
+    folder.launch(name, [commands / "redis-server", file, *flags])
 
 
 # A master would wait five seconds for more replicas before it sends what it has.
@@ -181,7 +181,7 @@ def sentinel(folder, commands):
         launch(
             folder, commands, name, port, f"sentinel monitor {MASTER} 127.0.0.1 {servers[0]} 2",
             f"sentinel down-after-milliseconds {MASTER} 500", f"sentinel failover-timeout {MASTER} 3000", f"sentinel parallel-syncs {MASTER} 1",
-            command="redis-sentinel",
+            flags=["--sentinel"],  # redis-sentinel is a package of its own, and the same program
         )
 
     def sees_all(port):
