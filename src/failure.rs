@@ -37,7 +37,10 @@ impl Failure {
     /// A store could not be opened; other definitions than its own are the caller's to correct.
     pub(crate) fn open(error: &OpenError) -> Failure {
         match error {
-            OpenError::Definitions { .. } => Failure::Usage(error.to_string()),
+            OpenError::Definitions { .. }
+            | OpenError::NewViews { .. }
+            | OpenError::NoHistory { .. }
+            | OpenError::EmitsFromHistory { .. } => Failure::Usage(error.to_string()),
             _ => Failure::Failed(error.to_string()),
         }
     }

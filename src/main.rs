@@ -2,6 +2,7 @@
 //!
 //! One command a file in `command`. Exit codes: 0 it worked, 1 it did not, 2 the arguments or the definitions are wrong.
 
+mod backfill;
 mod command;
 mod failure;
 mod history;

@@ -32,12 +32,16 @@ pub(crate) struct StoreArgs {
     /// Events wait so long for their table at most, or until there are enough for a good file.
     #[arg(long, value_name = "MILLISECONDS", default_value_t = 60_000, value_parser = clap::value_parser!(u64).range(1..))]
     offline_interval: u64,
+    /// Adds the views that follow in the definitions those that the store was made with, and computes them from its offline store.
+    #[arg(long)]
+    backfill: bool,
 }
 
 impl StoreArgs {
     /// Opens the store, or makes it.
     pub(crate) fn open(&self) -> Result<Arc<Store>, Failure> {
-        let settings = Settings { memory_budget: (self.memory as usize) << 20, partitions: self.partitions, ..Settings::default() };
+        let memory_budget = (self.memory as usize) << 20;
+        let settings = Settings { memory_budget, partitions: self.partitions, grows: self.backfill, ..Settings::default() };
         let store = open(&self.store, &read_definitions(&self.definitions)?, settings)?;
         if let Some(place) = &self.offline {
             store.set_offline(&crate::offline::absolute(place)?).map_err(|error| Failure::usage(error.to_string()))?;

@@ -20,12 +20,12 @@ use crate::harness::real::{floodmark, text};
 use crate::pipeline::world::metrics;
 use crate::push::{Running, start_command, start_telling, value};
 
-const START: i64 = 1_700_000_000_000_000;
-const HOUR: i64 = 3_600_000_000;
-const ASKED: usize = 300;
+pub(crate) const START: i64 = 1_700_000_000_000_000;
+pub(crate) const HOUR: i64 = 3_600_000_000;
+pub(crate) const ASKED: usize = 300;
 
 /// The views that there were, and one that is new.
-fn new_definitions() -> String {
+pub(crate) fn new_definitions() -> String {
     let view = "  newer:
     entity: card
     source: payments
@@ -38,8 +38,10 @@ services:
     DEFINITIONS.replacen("services:\n", view, 1)
 }
 
+type Client = FeatureServiceClient<tonic::transport::Channel>;
+
 /// What a recount needs of an event: when it happened, from when it counts, its card, its amount.
-struct Payment {
+pub(crate) struct Payment {
     at: i64,
     visible: i64,
     card: i64,
@@ -47,7 +49,7 @@ struct Payment {
 }
 
 /// The events that count, by the rules of the definitions: a minute out of order, ten minutes late (T6, T9).
-fn payments(lines: &[&str]) -> Vec<Payment> {
+pub(crate) fn payments(lines: &[&str]) -> Vec<Payment> {
     let mut newest = i64::MIN / 2;
     let mut payment = |line: &&str| {
         let record: BTreeMap<String, Value> = serde_json::from_str(line).ok()?;
@@ -68,7 +70,11 @@ fn recount(payments: &[Payment], card: i64, as_of: i64) -> (i64, i64, f64) {
     (within(2).count() as i64, within(72).count() as i64, within(72).map(|p| p.amount).sum())
 }
 
-async fn ask(client: &mut FeatureServiceClient<tonic::transport::Channel>, service: &str, asked: &[(i64, i64)]) -> Vec<v1::FeatureRow> {
+pub(crate) async fn ask(client: &mut Client, service: &str, asked: &[(i64, i64)]) -> Vec<v1::FeatureRow> {
+    try_ask(client, service, asked).await.expect("an answer")
+}
+
+pub(crate) async fn try_ask(client: &mut Client, service: &str, asked: &[(i64, i64)]) -> Result<Vec<v1::FeatureRow>, tonic::Status> {
     let of_cards = ["card", "shop"].map(str::to_owned);
     let (names, with_shop) = if service == "all" { (of_cards.to_vec(), true) } else { (of_cards[..1].to_vec(), false) };
     let row = |(card, as_of): &(i64, i64)| {
@@ -79,7 +85,7 @@ async fn ask(client: &mut FeatureServiceClient<tonic::transport::Channel>, servi
     let rows = asked.iter().map(row).collect();
     let what = Some(What::Service(service.to_owned()));
     let request = v1::GetFeaturesRequest { what, key_names: names, rows, ..v1::GetFeaturesRequest::default() };
-    client.get_features(request).await.expect("an answer").into_inner().rows
+    Ok(client.get_features(request).await?.into_inner().rows)
 }
 
 fn values(rows: &[v1::FeatureRow]) -> Vec<&[v1::Value]> {
@@ -87,7 +93,7 @@ fn values(rows: &[v1::FeatureRow]) -> Vec<&[v1::Value]> {
 }
 
 /// Whether the answers are those of a recount.
-fn are(rows: &[v1::FeatureRow], asked: &[(i64, i64)], payments: &[Payment]) -> Result<(), String> {
+pub(crate) fn are(rows: &[v1::FeatureRow], asked: &[(i64, i64)], payments: &[Payment]) -> Result<(), String> {
     for ((card, as_of), row) in asked.iter().zip(rows) {
         let (few, many, sum) = recount(payments, *card, *as_of);
         let kinds: Vec<Option<Kind>> = row.values.iter().map(|value| value.kind.clone()).collect();
@@ -101,7 +107,7 @@ fn are(rows: &[v1::FeatureRow], asked: &[(i64, i64)], payments: &[Payment]) -> R
     Ok(())
 }
 
-async fn client(running: &Running) -> FeatureServiceClient<tonic::transport::Channel> {
+pub(crate) async fn client(running: &Running) -> Client {
     FeatureServiceClient::connect(running.address.clone()).await.expect("a server")
 }
 
@@ -122,7 +128,7 @@ fn events_of(lines: &[&str]) -> Vec<v1::EventRow> {
     lines.iter().filter_map(row).collect()
 }
 
-async fn push(address: &str, lines: &[&str]) {
+pub(crate) async fn push(address: &str, lines: &[&str]) {
     let columns = ["id", "at", "card", "shop", "amount"].map(str::to_owned).to_vec();
     let request = |(at, lines): (usize, &[&str])| v1::PushRequest {
         source: "payments".to_owned(),
@@ -136,13 +142,13 @@ async fn push(address: &str, lines: &[&str]) {
 }
 
 /// Somebody who asks for the old views all the time.
-struct Answering {
+pub(crate) struct Answering {
     over: Arc<AtomicBool>,
     thread: JoinHandle<()>,
 }
 
 impl Answering {
-    fn start(address: String, asked: (i64, i64)) -> Answering {
+    pub(crate) fn start(address: String, asked: (i64, i64)) -> Answering {
         let over = Arc::new(AtomicBool::new(false));
         let told = over.clone();
         let ask_on = async move {
@@ -162,7 +168,7 @@ impl Answering {
         Answering { over, thread: std::thread::spawn(move || runtime.block_on(ask_on)) }
     }
 
-    fn end(self) {
+    pub(crate) fn end(self) {
         self.over.store(true, Ordering::Release);
         self.thread.join().expect("each answer came");
     }

@@ -1,6 +1,7 @@
 //! The tests of the whole: one binary, one module for each question.
 #![allow(clippy::unwrap_used)]
 
+mod backfill;
 mod chaos;
 mod clients;
 mod crash;

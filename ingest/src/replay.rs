@@ -127,6 +127,7 @@ pub fn replay_scored(
         return Err(error);
     }
     if store.has_log() {
+        let _turn = store.turn();
         store.checkpoint()?;
     }
     summary.tally = *tally.lock().unwrap_or_else(PoisonError::into_inner);

@@ -91,12 +91,15 @@ fn apply_all(store: &Store, committed: &Receiver<(u64, Routed)>, scored: &Scored
     // What was committed before and not scored comes first.
     scored.work_off(store)?;
     while let Some((version, routed)) = next(store, committed, underway)? {
+        let turn = store.turn();
         let outputs = store.apply_on_all_cores(version, &routed.commit)?;
         let report = store.publish(version, &routed.commit, outputs);
+        drop(turn);
         (routed.done)(&report);
         if routed.commit.to_score.is_some() {
             scored.score(store, version)?;
         }
+        let _turn = store.turn();
         store.keep_memory_bounded()?;
         if store.checkpoint_is_due() {
             store.checkpoint()?;

@@ -216,6 +216,7 @@ fn write(
     }
     stages.finish()?;
     if store.has_log() {
+        let _turn = store.turn();
         store.checkpoint()?;
     }
     Ok(())

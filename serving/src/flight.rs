@@ -79,6 +79,7 @@ fn refused(error: &TrainingError) -> Status {
         TrainingError::Store(ReadError::BeforeRetention { .. } | ReadError::VersionInFuture { .. }) => {
             Status::out_of_range(error.to_string())
         }
+        TrainingError::Store(ReadError::Backfilling { .. }) => Status::unavailable(error.to_string()),
         TrainingError::Store(_) | TrainingError::Write { .. } | TrainingError::Read { .. } => Status::internal(error.to_string()),
         _ => Status::invalid_argument(error.to_string()),
     }

@@ -9,6 +9,7 @@ use floodmark_ingest::scoring::Scoring;
 use floodmark_store::Store;
 use serde::Serialize;
 
+use crate::backfill;
 use crate::failure::Failure;
 use crate::offline;
 use crate::output::{Counts, Pairs, json_line, stdout};
@@ -55,6 +56,7 @@ pub(crate) fn run(args: &Args, json: bool) -> Result<(), Failure> {
     }
     let store = args.store.open()?;
     let flusher = args.store.flusher(&store)?;
+    backfill::finish(&store, flusher.as_ref())?;
     let report = Report::of(take(&store, &args.inputs, None)?);
     offline::finish(flusher)?;
     let mut out = stdout();

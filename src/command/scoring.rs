@@ -100,7 +100,7 @@ fn score(scores: &StreamScores, working: &[Working], events: &Events) -> Result<
         None if !told.swap(true, Ordering::Relaxed) => {
             let waits = scores.counts().not_ready;
             eprintln!(
-                "warning: no version of the model is ready: its events wait, and so does whatever comes after them. model={model} waits={waits}"
+                "warning: no version of the model is ready, or a view that it asks for is being computed from history: its events wait, and so does whatever comes after them. model={model} waits={waits}"
             );
         }
         Some(_) if told.swap(false, Ordering::Relaxed) => {

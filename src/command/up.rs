@@ -41,6 +41,7 @@ use self::topics::Topics;
 use self::watched::Watched;
 use super::scoring::{self, ScoreArg};
 use super::{replay, topic};
+use crate::backfill::{self, Behind};
 use crate::failure::Failure;
 use crate::offline;
 use crate::online::{self, OnlineArgs};
@@ -137,6 +138,11 @@ pub(crate) fn run(args: &Args, json: bool) -> Result<(), Failure> {
     let models = args.repository.load(|models| Scores::new(store.clone(), models))?;
     let (scoring, streamed) = scoring::scoring(&store, models.as_ref(), &args.score, &files)?.unzip();
     let flusher = args.store.flusher(&store)?;
+    // A mirror takes what is there: it must be whole.
+    let backfill = match args.online {
+        Some(_) => backfill::finish(&store, flusher.as_ref()).map(|()| None)?,
+        None => Behind::start(&store, flusher.as_ref())?,
+    };
     if !files.is_empty() {
         replay::take(&store, &files, scoring.clone())?;
     }
@@ -157,12 +163,13 @@ pub(crate) fn run(args: &Args, json: bool) -> Result<(), Failure> {
         read,
         published,
         offline: flusher.as_ref().map(Flusher::standing),
+        backfill: backfill.as_ref().map(Behind::standing),
         admin: args.repository.admin,
         leaving,
         ..Answers::new(store, handle, models)
     };
     let written = Watched::new(writer, "the writer panicked; what was acknowledged is kept");
-    let behind = Behind { written, topics, mirror: mirror.as_ref() };
+    let behind = Background { written, topics, mirror: mirror.as_ref() };
     let drained = runtime.block_on(serve(server, http, answers, leave, behind, json));
     let mirrored = mirror.map_or(Ok(()), end_mirror);
     if let Some(log) = log {
@@ -170,10 +177,13 @@ pub(crate) fn run(args: &Args, json: bool) -> Result<(), Failure> {
     }
     // After the writer: what it decided last is to go out too.
     outbox.map(published::end).transpose()?;
+    // It asks the flusher, which goes on until then.
+    let filled = backfill.map_or(Ok(()), Behind::end);
     let kept = offline::finish(flusher);
     let drained = drained?;
     mirrored?;
     kept?;
+    filled?;
     match drained {
         Drained::InTime => Ok(()),
         Drained::CutShort => Err(Failure::failed("some calls were cut short: they took longer than the drain allows")),
@@ -211,7 +221,7 @@ pub(super) fn settings(listen: SocketAddr) -> ServerSettings {
 }
 
 /// What goes on behind the answers, and ends by itself only when something is wrong.
-struct Behind<'a> {
+struct Background<'a> {
     written: Watched,
     topics: Topics,
     mirror: Option<&'a Following>,
@@ -222,7 +232,7 @@ async fn serve(
     http: Option<HttpServer>,
     answers: Answers,
     leave: watch::Sender<bool>,
-    Behind { mut written, mut topics, mirror }: Behind<'_>,
+    Background { mut written, mut topics, mirror }: Background<'_>,
     json: bool,
 ) -> Result<Drained, Failure> {
     let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);

@@ -175,7 +175,9 @@ impl Store {
             let oldest = oldest(definition, &self.writer.lock().progress[source], self.source_watermark(source));
             let Some(oldest) = oldest else { continue };
             self.oldest[source].fetch_max(oldest.micros(), Ordering::AcqRel);
-            for view in (0..self.definitions().views.len()).filter(|v| self.definitions().views[*v].source == source) {
+            let of_source = |view: &usize| self.definitions().views[*view].source == source;
+            // One that is being computed from history gets its oldest events last, as it were.
+            for view in (0..self.definitions().views.len()).filter(of_source).filter(|view| !self.backfill.lacks(*view)) {
                 self.trim_view(view, oldest);
             }
         }

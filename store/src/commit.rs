@@ -18,7 +18,7 @@ use crate::waiting::{CommitEvents, Queue, Refused};
 use crate::{Store, Syncs, Writer};
 
 /// Rows applied under one hold of a partition's lock: bounds how long a reader can wait.
-const ROWS_AT_ONCE: usize = 256;
+pub(crate) const ROWS_AT_ONCE: usize = 256;
 
 /// A routed batch of one source: what becomes durable as one.
 #[derive(Debug, Default)]
@@ -244,7 +244,7 @@ impl Store {
 
     /// An event is accepted if any section accepted it; else it is what the best of them says (T10).
     pub(crate) fn tally_of(&self, version: u64, source: usize, (read, rejected): (u64, u64), outputs: &mut [Outputs]) -> Tally {
-        let sections = self.plan.sections.iter().filter(|s| s.source == source).count();
+        let sections = self.plan.sections.iter().filter(|s| s.source == source && self.backfill.is_live(s)).count();
         let mut exceptions: Vec<(u64, Outcome)> = outputs.iter_mut().flat_map(|o| o.exceptions.drain(..)).collect();
         exceptions.sort_unstable();
         let mut tally = Tally { read, rejected, accepted: read - rejected, ..Tally::default() };

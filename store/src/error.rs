@@ -36,6 +36,36 @@ pub enum OpenError {
         /// Where.
         directory: PathBuf,
     },
+    /// Views that it was not made with, and nobody has said that they are to be added.
+    #[error(
+        "the store was made without {views}. Add `--backfill` to `up` or `replay`, once, and what the offline store has kept is computed; or ask by the definitions of the store (leave --definitions out). store={directory}"
+    )]
+    NewViews {
+        /// Their names.
+        views: String,
+        /// Where.
+        directory: PathBuf,
+    },
+    /// Nobody has kept the events of before.
+    #[error(
+        "{views} cannot be computed for the events of before: no offline store has them. Replay the input into a new directory, with --offline if further views are to come. store={directory}"
+    )]
+    NoHistory {
+        /// Their names.
+        views: String,
+        /// Where.
+        directory: PathBuf,
+    },
+    /// All windows of history would be emitted.
+    #[error(
+        "view `{view}` emits closed windows and cannot be added to a store that has events: add it without emit_closed_windows, or replay the input into a new directory. store={directory}"
+    )]
+    EmitsFromHistory {
+        /// Its name.
+        view: String,
+        /// Where.
+        directory: PathBuf,
+    },
     /// The disk or the engine failed.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -104,6 +134,12 @@ pub enum ReadError {
         version: u64,
         /// The newest commit.
         newest: u64,
+    },
+    /// The view is not there yet: UNAVAILABLE.
+    #[error("view `{view}` is being computed from history and answers when it has all of it; other views answer")]
+    Backfilling {
+        /// Its name.
+        view: String,
     },
     /// The disk failed.
     #[error("the store could not be read: {0}")]

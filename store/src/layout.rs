@@ -61,6 +61,10 @@ pub(crate) const META_ID: &str = "id";
 pub(crate) const META_PARTITIONS: &str = "partitions";
 pub(crate) const META_DEFINITIONS: &str = "definitions";
 pub(crate) const META_CHECKPOINT: &str = "checkpoint";
+pub(crate) const META_FINGERPRINTS: &str = "fingerprints";
+pub(crate) const META_SOURCES: &str = "sources";
+/// Views that are to be computed from history, by their positions.
+pub(crate) const META_BACKFILLING: &str = "backfilling";
 pub(crate) const META_OFFLINE: &str = "offline";
 pub(crate) const META_PREDICTIONS: &str = "predictions";
 

@@ -5,11 +5,13 @@
 //! checkpoint, with the version that they stand for, and opening a store loads what it needs of the chunks and replays the rest of
 //! the log. Reads take a version and see whole commits only, so they never wait for a writer longer than a few hundred rows take.
 
+mod backfill;
 mod changes;
 mod checkpoint;
 mod commit;
 mod cores;
 mod error;
+mod growth;
 pub mod kept;
 mod layout;
 mod likeness;
@@ -40,8 +42,10 @@ use redb::Database;
 use scores::Scored;
 use waiting::Queue;
 
+use crate::backfill::Backfill;
 use crate::changes::Changes;
 
+pub use backfill::Turn;
 pub use commit::{BatchReport, Commit, Tally};
 pub use error::{OfflinePlaceError, OpenError, ReadError, StoreError};
 pub use kept::Kept;
@@ -63,11 +67,13 @@ pub struct Settings {
     pub engine_cache: usize,
     /// A checkpoint is due once the log behind the last one is longer than this, in bytes: it bounds how long opening takes.
     pub checkpoint_after: u64,
+    /// Views that follow those that the store was made with are added to it ([`Store::backfill`]); else they are refused.
+    pub grows: bool,
 }
 
 impl Default for Settings {
     fn default() -> Settings {
-        Settings { partitions: 16, memory_budget: 1 << 30, engine_cache: 64 << 20, checkpoint_after: 256 << 20 }
+        Settings { partitions: 16, memory_budget: 1 << 30, engine_cache: 64 << 20, checkpoint_after: 256 << 20, grows: false }
     }
 }
 
@@ -110,6 +116,10 @@ pub struct Store {
     offline: Mutex<Option<String>>,
     /// What a mirror has not been given yet, if there is one.
     changes: Changes,
+    /// Who changes timelines.
+    turn: Mutex<()>,
+    /// Views that are to be computed from history.
+    backfill: Backfill,
 }
 
 /// Commits that are durable, and the time that the disk took for them.

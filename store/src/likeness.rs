@@ -17,6 +17,13 @@ pub(crate) fn source_difference(stored: &[String], given: &[String]) -> Option<S
     (!given.starts_with(stored)).then(|| format!("the sources were {}, in this order", stored.join(", ")))
 }
 
+/// What is wrong with the entities of the stored views, which are stored by their place.
+pub(crate) fn entity_difference(stored: &Definitions, given: &Definitions) -> Option<String> {
+    let moved = stored.views.iter().zip(&given.views).any(|(was, is)| was.entity != is.entity);
+    let names = || stored.entities.iter().map(|entity| entity.name.as_str()).collect::<Vec<_>>();
+    moved.then(|| format!("the entities were {}, in this order", names().join(", ")))
+}
+
 /// In words, how views differ that are not the same.
 pub(crate) fn view_difference(stored: &[(String, u64)], given: &[(String, u64)]) -> String {
     let changed = given

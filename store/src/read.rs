@@ -158,6 +158,7 @@ impl Store {
 
     /// What may be known of a view, unless the as-of time is no longer kept.
     fn known(&self, read: &ViewRead, watermark: Time, ask: &Ask<'_>, version: u64) -> Result<Known, ReadError> {
+        self.must_be_filled(read.view)?;
         let source = self.definitions().views[read.view].source;
         let oldest = self.oldest_time(source);
         if ask.as_of < oldest || version < self.folded_version[source].load(Ordering::Acquire) {

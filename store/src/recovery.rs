@@ -15,21 +15,23 @@ use parking_lot::{Mutex, RwLock};
 use redb::backends::InMemoryBackend;
 use redb::{Database, ReadableDatabase, ReadableTable, ReadableTableMetadata};
 
+use crate::backfill::Backfill;
 use crate::changes::Changes;
 use crate::checkpoint::{CheckpointNote, PartitionState};
 use crate::commit::{Commit, CommitNote, Tally};
 use crate::cores;
 use crate::error::{OpenError, StoreError, engine};
+use crate::growth::log_is_in_the_way;
 use crate::layout::{
-    CHUNKS, CLOSED, FOLDED, FORMAT, LATE, LOG, META, META_CHECKPOINT, META_DEFINITIONS, META_FORMAT, META_ID, META_OFFLINE,
-    META_PARTITIONS, PROGRESS, REJECTS, SCORES, STATE, TO_KEEP, TO_SCORE, WHOLE_COMMIT,
+    CHUNKS, CLOSED, FOLDED, FORMAT, LATE, LOG, META, META_CHECKPOINT, META_DEFINITIONS, META_FINGERPRINTS, META_FORMAT, META_ID,
+    META_OFFLINE, META_PARTITIONS, META_SOURCES, PROGRESS, REJECTS, SCORES, STATE, TO_KEEP, TO_SCORE, WHOLE_COMMIT,
 };
-use crate::likeness::{fingerprints, source_difference, source_names, view_difference};
+use crate::likeness::{fingerprints, source_names};
 use crate::read::places;
 use crate::scores::Scored;
 use crate::side::SideOutputs;
 use crate::waiting::Queue;
-use crate::{Settings, Store, Syncs, Writer};
+use crate::{Settings, Store, Syncs, Writer, backfill, growth};
 
 /// The engine's file in a store's directory.
 const FILE: &str = "floodmark.redb";
@@ -40,8 +42,12 @@ impl Store {
     /// Opens the store in a directory, or makes one there. `text` is the definition file that `definitions` was proven from.
     pub fn open(directory: &Path, definitions: Arc<Definitions>, text: &str, settings: Settings) -> Result<Store, OpenError> {
         std::fs::create_dir_all(directory).map_err(|source| StoreError::Directory { path: directory.to_owned(), source })?;
-        let database = open_database(directory, settings.engine_cache)?;
-        prepare(&database, directory, &definitions, text, settings.partitions)?;
+        let mut database = open_database(directory, settings.engine_cache)?;
+        if log_is_in_the_way(&database, &definitions, &settings)? {
+            Store::settle_log(database, directory, settings)?;
+            database = open_database(directory, settings.engine_cache)?;
+        }
+        prepare(&database, directory, &definitions, text, &settings)?;
         let mut store = Store::of_database(directory, database, definitions, settings)?;
         store.id = id_of(&store.database)?;
         if let Some(place) = meta(&store.database, META_OFFLINE)? {
@@ -60,7 +66,7 @@ impl Store {
     pub fn in_memory(definitions: Arc<Definitions>, settings: Settings) -> Result<Store, OpenError> {
         let nowhere = Path::new("");
         let database = Database::builder().create_with_backend(InMemoryBackend::new()).map_err(engine)?;
-        prepare(&database, nowhere, &definitions, "", settings.partitions)?;
+        prepare(&database, nowhere, &definitions, "", &settings)?;
         Ok(Store::of_database(nowhere, database, definitions, settings)?)
     }
 
@@ -78,6 +84,8 @@ impl Store {
         let partitions = meta(&database, META_PARTITIONS)?.map_or(Ok(settings.partitions), |bytes| restore(&bytes))?;
         let sources = definitions.sources.len();
         let plan = Arc::new(EnginePlan::new(definitions.clone()));
+        let backfill = Backfill::of(backfill::begin(&database)?, &plan);
+        let live = backfill.live_plan(&plan);
         let times = |at: Time| (0..sources).map(|_| AtomicI64::new(at.micros())).collect();
         Ok(Store {
             directory: directory.to_owned(),
@@ -86,7 +94,7 @@ impl Store {
             settings,
             layouts: definitions.views.iter().map(|v| v.layout(&definitions.sources)).collect(),
             places: places(&definitions),
-            shards: (0..partitions).map(|_| RwLock::new(Shard::new(plan.clone()))).collect(),
+            shards: (0..partitions).map(|_| RwLock::new(Shard::new(live.clone()))).collect(),
             has_cold: (0..partitions).map(|_| AtomicBool::new(false)).collect(),
             published: AtomicU64::new(0),
             watermarks: times(Time::NONE),
@@ -108,6 +116,8 @@ impl Store {
             offline: Mutex::default(),
             scored: Mutex::new(Scored::default()),
             changes: Changes::new(partitions as usize, definitions.entities.len()),
+            turn: Mutex::new(()),
+            backfill,
             plan,
         })
     }
@@ -155,8 +165,10 @@ impl Store {
             self.shards[partition].write().admit(entity, loaded);
         }
         let mut shard = self.shards[partition].write();
-        shard.closing = state.closing;
-        shard.counts = state.counts;
+        // Sections and views that were added since have nothing yet.
+        shard.closing.iter_mut().zip(state.closing).for_each(|(closing, stored)| *closing = stored);
+        shard.counts.iter_mut().zip(state.counts).for_each(|(counts, stored)| *counts = stored);
+        self.backfill.forget_counts(&mut shard.counts);
         Ok(())
     }
 
@@ -262,7 +274,7 @@ fn create(directory: &Path, path: &Path, cache: usize) -> Result<Database, OpenE
     })
 }
 
-fn meta(database: &Database, name: &str) -> Result<Option<Vec<u8>>, StoreError> {
+pub(crate) fn meta(database: &Database, name: &str) -> Result<Option<Vec<u8>>, StoreError> {
     let transaction = database.begin_read().map_err(engine)?;
     match transaction.open_table(META) {
         Ok(table) => Ok(table.get(name).map_err(engine)?.map(|bytes| bytes.value().to_vec())),
@@ -272,20 +284,20 @@ fn meta(database: &Database, name: &str) -> Result<Option<Vec<u8>>, StoreError> 
 }
 
 /// Makes the tables of a new store; checks those of an old one.
-fn prepare(database: &Database, directory: &Path, definitions: &Definitions, text: &str, partitions: u32) -> Result<(), OpenError> {
+fn prepare(database: &Database, directory: &Path, definitions: &Definitions, text: &str, settings: &Settings) -> Result<(), OpenError> {
     if let Some(bytes) = meta(database, META_FORMAT)? {
         let found: u32 = restore(&bytes).map_err(StoreError::from)?;
         if found != FORMAT {
             return Err(OpenError::Format { found, known: FORMAT, directory: directory.to_owned() });
         }
-        check_definitions(database, directory, definitions)?;
+        growth::check(database, directory, definitions, text, settings.grows)?;
         return Ok(add_new_tables(database)?);
     }
     let transaction = database.begin_write().map_err(engine)?;
     let fill = || -> Result<(), redb::Error> {
         let mut meta = transaction.open_table(META)?;
         meta.insert(META_FORMAT, snapshot(&FORMAT).as_slice())?;
-        meta.insert(META_PARTITIONS, snapshot(&partitions).as_slice())?;
+        meta.insert(META_PARTITIONS, snapshot(&settings.partitions).as_slice())?;
         meta.insert(META_DEFINITIONS, text.as_bytes())?;
         meta.insert(META_FINGERPRINTS, snapshot(&fingerprints(definitions)).as_slice())?;
         meta.insert(META_SOURCES, snapshot(&source_names(definitions)).as_slice())?;
@@ -328,46 +340,4 @@ fn id_of(database: &Database) -> Result<u64, StoreError> {
     transaction.open_table(META).map_err(engine)?.insert(META_ID, snapshot(&id).as_slice()).map_err(engine)?;
     transaction.commit().map_err(engine)?;
     Ok(id)
-}
-
-const META_FINGERPRINTS: &str = "fingerprints";
-const META_SOURCES: &str = "sources";
-
-/// What is wrong with the sources, which are stored by their place: further ones may follow, and that is all.
-fn changed_sources(database: &Database, definitions: &Definitions) -> Result<Option<String>, OpenError> {
-    let given = source_names(definitions);
-    let stored: Vec<String> = match meta(database, META_SOURCES)? {
-        Some(bytes) => restore(&bytes).map_err(StoreError::from)?,
-        None => Vec::new(),
-    };
-    if let Some(difference) = source_difference(&stored, &given) {
-        return Ok(Some(difference));
-    }
-    if given.len() > stored.len() {
-        let transaction = database.begin_write().map_err(engine)?;
-        let note = || -> Result<(), redb::Error> {
-            transaction.open_table(META)?.insert(META_SOURCES, snapshot(&given).as_slice())?;
-            Ok(())
-        };
-        note().map_err(StoreError::from)?;
-        transaction.commit().map_err(engine)?;
-    }
-    Ok(None)
-}
-
-/// Views are stored by their place and read by their definition: both must be as they were. Services are free to change.
-fn check_definitions(database: &Database, directory: &Path, definitions: &Definitions) -> Result<(), OpenError> {
-    let stored: Vec<(String, u64)> = match meta(database, META_FINGERPRINTS)? {
-        Some(bytes) => restore(&bytes).map_err(StoreError::from)?,
-        None => Vec::new(),
-    };
-    let given = fingerprints(definitions);
-    if stored == given {
-        return match changed_sources(database, definitions)? {
-            None => Ok(()),
-            Some(difference) => Err(OpenError::Definitions { difference, directory: directory.to_owned() }),
-        };
-    }
-    let difference = view_difference(&stored, &given);
-    Err(OpenError::Definitions { difference, directory: directory.to_owned() })
 }

@@ -80,6 +80,7 @@ const ROWS_A_TOTAL: usize = 32;
 impl Store {
     /// Starts a sweep at a version, or at the newest one.
     pub fn sweep<'s>(&'s self, lookup: &Lookup, version: Option<u64>, mode: Mode) -> Result<Sweep<'s>, ReadError> {
+        lookup.reads.iter().try_for_each(|read| self.must_be_filled(read.view))?;
         let final_until = |read: &ViewRead| {
             let source = self.definitions().views[read.view].source;
             self.final_until(source, self.source_watermark(source))

@@ -166,11 +166,21 @@ impl Kafka {
         stable.is_some() && stable == self.ends(topic, "read_uncommitted")
     }
 
+    /// Where its nodes have logged that they wrote no mark for a transaction of that prefix, as nobody led its partitions at that moment.
+    pub(crate) fn lost_marks(&self, prefix: &str) -> Vec<String> {
+        let lost = |line: &&str| line.contains("Couldn't find leader endpoint") && line.contains(prefix);
+        self.logs().iter().flat_map(|(_, log)| log.lines().filter(lost).map(str::to_owned).collect::<Vec<_>>()).collect()
+    }
+
+    fn logs(&self) -> Vec<(PathBuf, String)> {
+        let Ok(files) = std::fs::read_dir(self.data()) else { return Vec::new() };
+        let paths = files.flatten().map(|file| file.path()).filter(|path| path.extension().is_some_and(|ending| ending == "log"));
+        paths.map(|path| (path.clone(), std::fs::read_to_string(&path).unwrap_or_default())).collect()
+    }
+
     /// The last that its nodes have logged, for who looks into a test that has failed.
     fn tell(&self) {
-        let Ok(files) = std::fs::read_dir(self.data()) else { return };
-        for path in files.flatten().map(|file| file.path()).filter(|path| path.extension().is_some_and(|ending| ending == "log")) {
-            let log = std::fs::read_to_string(&path).unwrap_or_default();
+        for (path, log) in self.logs() {
             let lines: Vec<&str> = log.lines().collect();
             eprintln!("{}:\n{}", path.display(), lines[lines.len().saturating_sub(60)..].join("\n"));
         }

@@ -12,7 +12,7 @@ use floodmark_features::key::{hash_key, partition_of};
 use floodmark_features::section::Section;
 use floodmark_features::time::Time;
 use floodmark_store::kept::column;
-use floodmark_store::{Commit, Store, StoreError};
+use floodmark_store::{Commit, Store, StoreError, Turn};
 
 use crate::router::{Columns, Event};
 
@@ -36,6 +36,16 @@ pub fn take_history(store: &Store, sources: &[(usize, RecordBatch)], watch: &dyn
 /// The same, for callers that have something else for the other cores.
 pub fn take_history_on_one_core(store: &Store, sources: &[(usize, RecordBatch)]) -> Result<(), HistoryError> {
     take(store, sources, &|version, commit| store.apply(version, commit, 0..store.partitions()).map(|outputs| vec![outputs]), &|_| ())
+}
+
+/// Takes events of a source to the views of a store that are being computed from history ([`Store::backfill`]): as [`take_history`] has them,
+/// some after the other.
+pub fn backfill(store: &Store, turn: &Turn<'_>, source: usize, events: &RecordBatch) -> Result<(), HistoryError> {
+    let mut past = Past::new(store, source, events)?;
+    while let Some((version, commit)) = past.next() {
+        store.backfill(turn, version, &commit)?;
+    }
+    Ok(store.keep_memory_bounded()?)
 }
 
 type Apply<'a> = &'a dyn Fn(u64, &Commit) -> Result<Vec<Outputs>, StoreError>;

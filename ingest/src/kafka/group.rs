@@ -12,7 +12,7 @@ use parking_lot::Mutex;
 use rdkafka::client::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext, ConsumerGroupMetadata};
-use rdkafka::error::{KafkaError, KafkaResult};
+use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 use rdkafka::message::BorrowedMessage;
 use rdkafka::statistics::Statistics;
 use rdkafka::types::RDKafkaRespErr;
@@ -41,6 +41,18 @@ pub(super) struct Position {
 
 /// A partition by topic and number.
 pub(super) type Place = (String, i32);
+
+/// Why nothing was said of committed positions.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Unsaid {
+    /// The client has asked again and again.
+    #[error(
+        "nobody says how far the group was committed: a broker is away, or a transaction that holds positions has not ended, and is waited for. One that hangs (a broker that is killed may forget its end) is found and ended by Kafka's own kafka-transactions.sh: find-hanging, abort"
+    )]
+    Held,
+    #[error(transparent)]
+    Other(#[from] KafkaError),
+}
 
 /// What the group says.
 #[derive(Debug)]
@@ -146,19 +158,23 @@ impl Group {
     }
 
     /// How far partitions were committed, by whoever had them.
-    pub(super) fn committed(&self, places: &[Place]) -> KafkaResult<Vec<Position>> {
+    pub(super) fn committed(&self, places: &[Place]) -> Result<Vec<Position>, Unsaid> {
         let mut list = TopicPartitionList::new();
         places.iter().for_each(|(topic, partition)| {
             list.add_partition(topic, *partition);
         });
-        let found = self.client.committed_offsets(list, ANSWER)?;
+        let held = |error: KafkaError| match error.rdkafka_error_code() {
+            Some(RDKafkaErrorCode::OperationTimedOut | RDKafkaErrorCode::UnstableOffsetCommit) => Unsaid::Held,
+            _ => Unsaid::Other(error),
+        };
+        let found = self.client.committed_offsets(list, ANSWER).map_err(held)?;
         let position = |element: &rdkafka::topic_partition_list::TopicPartitionListElem<'_>| {
             element.error()?;
             let next = if let Offset::Offset(next) = element.offset() { u64::try_from(next).ok() } else { None };
             let (topic, note) = (element.topic().to_owned(), element.metadata().to_owned());
             Ok(Position { topic, partition: element.partition(), next, note })
         };
-        found.elements().iter().map(position).collect()
+        Ok(found.elements().iter().map(position).collect::<KafkaResult<_>>()?)
     }
 
     /// Answers [`Change::Given`]: these are read from there.
@@ -205,7 +221,7 @@ impl Group {
     /// Which cluster this is.
     pub(super) fn cluster(&self, topic: &str) -> KafkaResult<String> {
         let cluster = cluster_of(&self.client, topic, ANSWER);
-        cluster.ok_or(KafkaError::MetadataFetch(rdkafka::error::RDKafkaErrorCode::OperationTimedOut))
+        cluster.ok_or(KafkaError::MetadataFetch(RDKafkaErrorCode::OperationTimedOut))
     }
 }
 

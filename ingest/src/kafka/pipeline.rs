@@ -18,6 +18,7 @@ mod slot;
 pub mod standing;
 mod watchdog;
 
+use std::fmt::Display;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -208,7 +209,7 @@ impl Done {
 
     /// Asks a client until there is an answer; `None` if told to stop before, or if it has had none to give for so long that it is to be
     /// replaced, which is then [said](Status::cut_off).
-    fn asked<T>(&self, patience: Duration, watchdog: &Watchdog, ask: impl FnMut() -> Result<T, KafkaError>) -> Option<T> {
+    fn asked<T, E: Display>(&self, patience: Duration, watchdog: &Watchdog, ask: impl FnMut() -> Result<T, E>) -> Option<T> {
         let answer = self.asked_until(Some(Instant::now() + patience), watchdog, ask);
         if answer.is_none() && !self.is_stopping() {
             self.status.cut_off();
@@ -221,7 +222,7 @@ impl Done {
         self.asked_until(None, watchdog, ask)
     }
 
-    fn asked_until<T>(&self, until: Option<Instant>, watchdog: &Watchdog, mut ask: impl FnMut() -> Result<T, KafkaError>) -> Option<T> {
+    fn asked_until<T, E: Display>(&self, until: Option<Instant>, watchdog: &Watchdog, mut ask: impl FnMut() -> Result<T, E>) -> Option<T> {
         while !self.is_stopping() && until.is_none_or(|until| Instant::now() < until) {
             watchdog.seen();
             match ask() {

@@ -114,6 +114,10 @@ catalog! {
         "Events that `serve --offline` has taken in from the offline store since it began to answer.";
     FOLLOW_FAILURES: Counter "floodmark_follow_failures_total" []
         "How often `serve --offline` could not read the offline store; what it has is served, and it goes on trying.";
+    BACKFILL_EVENTS: Gauge "floodmark_backfill_events" ["state"]
+        "Events of the offline store for views that `--backfill` added: taken, and all that there are.";
+    VIEW_BACKFILLING: Gauge "floodmark_view_backfilling" ["view"]
+        "1 while a view is being computed from history and not answered; absent otherwise.";
     ONLINE_WRITES: Counter "floodmark_online_writes_total" []
         "Rounds of writes to the online store.";
     ONLINE_WRITE_SECONDS: Gauge "floodmark_online_write_seconds" []

@@ -11,7 +11,8 @@ use floodmark_store::Store;
 use super::catalog::{
     COMMIT_SECONDS, COMMITS, COMPARED, COMPARED_DROPPED, COMPARED_ERRORS, CPU, EVENTS, EVENTS_PARTIALLY_LATE, EVENTS_READ, LOG_BYTES,
     MEMORY, MODEL_BATCH, MODEL_ERRORS, MODEL_LOAD_FAILURES, MODEL_LOADS, MODEL_MISSING, MODEL_ROWS, MODEL_RUNS, MODEL_SCORE, MODEL_STATE,
-    OFFLINE_WAITING, STORE_VERSION, STREAM_WAITING, TIMELINE_BYTES, VIEW_EVENTS, VIEW_EVENTS_PARTIALLY_LATE, WATERMARK, WATERMARK_LAG,
+    OFFLINE_WAITING, STORE_VERSION, STREAM_WAITING, TIMELINE_BYTES, VIEW_BACKFILLING, VIEW_EVENTS, VIEW_EVENTS_PARTIALLY_LATE, WATERMARK,
+    WATERMARK_LAG,
 };
 
 /// Events, views, watermarks and the log.
@@ -31,6 +32,9 @@ pub(super) fn store(store: &Store) {
             [("accepted", counts.accepted), ("late", counts.late), ("duplicate", counts.duplicates), ("unassigned", counts.unassigned)];
         outcomes.iter().for_each(|(outcome, count)| VIEW_EVENTS.count(&[name, outcome], *count));
         VIEW_EVENTS_PARTIALLY_LATE.count(&[name], counts.partially_late);
+    }
+    for view in store.backfilling() {
+        VIEW_BACKFILLING.set(&[definitions.views[view].name.as_str()], 1.0);
     }
     let waiting = store.waiting_for_scores();
     for (at, source) in definitions.sources.iter().enumerate() {

@@ -172,6 +172,7 @@ impl StreamScores {
         let job = match self.scores.job(request, None) {
             Ok(job) => job,
             Err(Refusal::Model(RegistryError::UnknownModel { .. } | RegistryError::NotReady { .. })) => return Err(Stop::NotReady),
+            Err(Refusal::Read { error: ReadError::Backfilling { .. }, .. }) => return Err(Stop::NotReady),
             Err(Refusal::Read { error: ReadError::Storage(error), .. }) => return Err(Stop::Store(error)),
             Err(refusal) => return Ok(Err(error_of(&refusal.into()))),
         };

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use floodmark_history::Backfill;
 use floodmark_ingest::kafka::outbox::Shared;
 use floodmark_ingest::push::Push;
 use floodmark_ingest::writer::Handle;
@@ -27,6 +28,7 @@ use super::bulk::Bulk;
 use super::side_tables::SideTables;
 use super::topics::Read;
 use super::{published, topics};
+use crate::backfill::Behind;
 use crate::failure::Failure;
 use crate::history::OfStore;
 
@@ -52,6 +54,8 @@ pub(in crate::command) struct Answers {
     pub(super) published: Option<Arc<Shared>>,
     /// How far the offline store has come, if there is one.
     pub(super) offline: Option<Arc<Standing>>,
+    /// How far views are that are computed from history, if there are such.
+    pub(super) backfill: Option<Arc<Backfill>>,
     /// Calls over gRPC that were refused for load.
     pub(super) refused: Arc<AtomicU64>,
     /// Whether models may be loaded and unloaded over the Open Inference Protocol.
@@ -73,6 +77,7 @@ impl Answers {
             read: Vec::new(),
             published: None,
             offline: None,
+            backfill: None,
             refused: Arc::default(),
             admin: false,
             leaving,
@@ -130,6 +135,7 @@ impl Answers {
             count(&catalog::OFFLINE_COMMITS, &[], |standing| &standing.commits);
             count(&catalog::OFFLINE_FAILURES, &[], |standing| &standing.failures);
         }
+        kept.extend(self.backfill.iter().flat_map(Behind::kept));
         if let Some(streamed) = &self.streamed {
             let mut count = |metric, labels: &[&str], of: fn(StreamCounts) -> u64| {
                 let streamed = streamed.clone();

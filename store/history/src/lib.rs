@@ -1,6 +1,7 @@
 //! History: the events that an offline store has kept, back in stores in memory, for views of any definition: all of them at once, to be
 //! asked and followed, or part by part, for training sets that are larger than memory.
 
+mod backfill;
 mod parts;
 
 use std::sync::Arc;
@@ -9,8 +10,9 @@ use arrow::array::RecordBatch;
 use floodmark_features::definition::Definitions;
 use floodmark_intake::history::{HistoryError as IntakeError, take_history};
 use floodmark_offline::{Following, OfflineError, OfflineStore};
-use floodmark_store::{OpenError, Settings, Store};
+use floodmark_store::{OpenError, Settings, Store, StoreError};
 
+pub use backfill::{Backfill, backfill};
 pub use parts::History;
 
 /// Why history cannot be brought back.
@@ -22,6 +24,9 @@ pub enum HistoryError {
     /// The offline store could not be read.
     #[error(transparent)]
     Offline(#[from] OfflineError),
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
     /// The events could not be taken in.
     #[error(transparent)]
     Take(#[from] IntakeError),

@@ -30,10 +30,32 @@ pub struct Standing {
     pub failures: AtomicU64,
 }
 
+#[derive(Debug)]
+enum Order {
+    /// A flush now; what came of it is told.
+    Now(SyncSender<Result<(), OfflineError>>),
+    Stop,
+}
+
+/// For whoever cannot wait for a flusher.
+#[derive(Clone, Debug)]
+pub struct FlushNow(SyncSender<Order>);
+
+impl FlushNow {
+    /// Has everything that was published before this brought into the tables; false if the flusher has ended.
+    pub fn flush(&self) -> Result<bool, OfflineError> {
+        let (tell, told) = sync_channel(1);
+        if self.0.send(Order::Now(tell)).is_err() {
+            return Ok(false);
+        }
+        told.recv().map_or(Ok(false), |flushed| flushed.map(|()| true))
+    }
+}
+
 /// A running flusher.
 #[derive(Debug)]
 pub struct Flusher {
-    stop: SyncSender<()>,
+    orders: SyncSender<Order>,
     thread: JoinHandle<Result<(), OfflineError>>,
     standing: Arc<Standing>,
 }
@@ -65,13 +87,20 @@ impl Flusher {
                 None
             }
         };
-        let (stop, stopped) = sync_channel::<()>(1);
+        let (orders, ordered) = sync_channel(1);
         let standing = Arc::new(Standing::default());
         let mut work = Work { store, place, offline, standing: standing.clone(), complain };
         let flush = move || {
             let (mut due, mut wait) = (Instant::now() + interval, LOOK.min(interval));
-            while stopped.recv_timeout(wait) == Err(RecvTimeoutError::Timeout) {
-                wait = LOOK.min(interval);
+            loop {
+                match ordered.recv_timeout(wait) {
+                    Ok(Order::Now(tell)) => {
+                        let _ = tell.send(work.flush());
+                        continue;
+                    }
+                    Ok(Order::Stop) | Err(RecvTimeoutError::Disconnected) => break,
+                    Err(RecvTimeoutError::Timeout) => wait = LOOK.min(interval),
+                }
                 if Instant::now() >= due || work.has_enough() {
                     due = Instant::now() + interval;
                     if !work.once() {
@@ -83,7 +112,7 @@ impl Flusher {
             work.flush()
         };
         let thread = std::thread::Builder::new().name("offline".to_owned()).spawn(flush)?;
-        Ok(Flusher { stop, thread, standing })
+        Ok(Flusher { orders, thread, standing })
     }
 
     /// How far it has come.
@@ -91,9 +120,14 @@ impl Flusher {
         self.standing.clone()
     }
 
+    /// A way to ask for a flush.
+    pub fn now(&self) -> FlushNow {
+        FlushNow(self.orders.clone())
+    }
+
     /// Keeps what still waits, and ends. Where that fails it waits for the next start.
     pub fn finish(self) -> Result<(), OfflineError> {
-        let _ = self.stop.send(());
+        let _ = self.orders.send(Order::Stop);
         self.thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
     }
 }

@@ -14,6 +14,7 @@ pub mod side;
 mod table;
 #[cfg(test)]
 mod tests;
+mod walk;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -27,9 +28,10 @@ use floodmark_store::{OutputKind, Store};
 use parking_lot::Mutex;
 
 pub use error::OfflineError;
-pub use flusher::{Flusher, Standing};
+pub use flusher::{FlushNow, Flusher, Standing};
 pub use history::{Following, Place, as_kept, in_order};
 pub use range::{EventFile, columns_of};
+pub use walk::Walk;
 
 use crate::lake::Lake;
 use crate::table::{Appended, Table};

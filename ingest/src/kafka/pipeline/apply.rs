@@ -143,7 +143,7 @@ impl Reader {
         }
         let group = format!("{}.apply", pipeline.prefix.name);
         let group = Group::join(&pipeline.prefix, &group, &[&log], AT_ONCE, &done.status).map_err(PipelineError::Client)?;
-        let found = done.asked(CUT_OFF, &watchdog, || Ok((group.partitions_of(&log)?, group.cluster(&log)?)));
+        let found = done.asked(CUT_OFF, &watchdog, || Ok::<_, KafkaError>((group.partitions_of(&log)?, group.cluster(&log)?)));
         let Some((log_partitions, cluster)) = found else {
             group.abandon();
             return Ok(None);

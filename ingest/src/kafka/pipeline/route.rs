@@ -27,7 +27,7 @@ use super::watchdog::{Watchdog, end_process};
 use super::{CUT_OFF, Done, HANGS, HELD, Left, Pipeline, PipelineError, UNSURE};
 use crate::kafka::client::GATHERED;
 use crate::kafka::consume::tells_of_loss;
-use crate::kafka::group::{Change, Group, Place, Position};
+use crate::kafka::group::{Change, Group, Place, Position, Unsaid};
 use crate::kafka::intake::Intake;
 use crate::kafka::outbox::Encoder;
 use crate::kafka::topic::{Beside, Lost, Topic};
@@ -251,7 +251,7 @@ impl Route {
             let outside = |next: u64, (oldest, end): &(u64, u64)| next < *oldest || next > *end;
             let any_outside = positions.iter().zip(&ends).any(|(position, ends)| position.next.is_some_and(|next| outside(next, ends)));
             match any_outside && began.elapsed() < UNSURE {
-                true => Err(KafkaError::OffsetFetch(RDKafkaErrorCode::OffsetOutOfRange)),
+                true => Err(Unsaid::Other(KafkaError::OffsetFetch(RDKafkaErrorCode::OffsetOutOfRange))),
                 false => Ok((positions, ends, partitions)),
             }
         });

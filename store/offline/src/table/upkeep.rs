@@ -91,12 +91,21 @@ impl Table {
         Ok(files_of(self, &self.newest()?)?.into_iter().map(|file| file.path).collect())
     }
 
-    /// The files that may hold instants of a column from one time to another, both included, by the statistics in the table's log.
+    /// The files that may hold instants of a column from one time to another, both included, by the statistics in the table's log; with
+    /// the number of their rows.
     pub(crate) fn files_within(&self, column: &str, (from, to): (Time, Time)) -> Result<Vec<(String, u64)>, OfflineError> {
+        self.files_between(column, Scalar::Timestamp(from.micros()), Scalar::Timestamp(to.micros()))
+    }
+
+    /// The same for numbers.
+    pub(crate) fn files_numbered(&self, column: &str, (from, to): (i64, i64)) -> Result<Vec<(String, u64)>, OfflineError> {
+        self.files_between(column, Scalar::Long(from), Scalar::Long(to))
+    }
+
+    fn files_between(&self, column: &str, from: Scalar, to: Scalar) -> Result<Vec<(String, u64)>, OfflineError> {
         let failed = |error| self.failed(error);
-        let bound = |time: Time| Expression::from(Scalar::Timestamp(time.micros()));
         let column = || Expression::from(ColumnName::new([column]));
-        let within = Predicate::and(Predicate::ge(column(), bound(from)), Predicate::le(column(), bound(to)));
+        let within = Predicate::and(Predicate::ge(column(), Expression::from(from)), Predicate::le(column(), Expression::from(to)));
         let scan = self.newest()?.scan_builder().with_predicate(Arc::new(within)).build().map_err(failed)?;
         Ok(scanned(&scan, self)?
             .into_iter()

@@ -1,0 +1,125 @@
+//! Walking: the events of a place from the first to the newest, in the order in which they came, some at a time.
+
+use arrow::array::{AsArray, BooleanArray, RecordBatch};
+use arrow::compute::{concat_batches, filter_record_batch};
+use arrow::datatypes::Int64Type;
+use floodmark_features::definition::Source;
+use floodmark_store::kept::column;
+
+use crate::error::OfflineError;
+use crate::history::in_order;
+use crate::table::Table;
+use crate::{OfflineStore, events};
+
+/// So many sequence numbers are read at once: memory holds about so many events.
+const STRETCH: i64 = 1 << 19;
+
+/// Somebody on the way through the events of some sources.
+#[derive(Debug)]
+pub struct Walk {
+    offline: OfflineStore,
+    sources: Vec<OfSource>,
+}
+
+#[derive(Debug)]
+struct OfSource {
+    source: usize,
+    /// Its columns that are asked for.
+    needed: Vec<usize>,
+    /// The next sequence number.
+    from: i64,
+    /// Events that were given out.
+    given: u64,
+}
+
+impl Walk {
+    /// From the first event of each source, with the columns that are asked for by their places.
+    pub fn new(offline: OfflineStore, sources: Vec<(usize, Vec<usize>)>) -> Walk {
+        let sources = sources.into_iter().map(|(source, needed)| OfSource { source, needed, from: 0, given: 0 }).collect();
+        Walk { offline, sources }
+    }
+
+    /// How many events there are by now.
+    pub fn events(&self) -> Result<u64, OfflineError> {
+        self.sources.iter().map(|source| self.events_of(source.source)).sum()
+    }
+
+    /// The next events of a source: its columns, of which those that nobody asked for are null throughout, then those of [`column`]; those
+    /// that came too late for every view of then are among them. `None` where nothing more was committed at `until` or before: all of that
+    /// must be in the tables.
+    pub fn next(&mut self, until: u64) -> Result<Option<(usize, RecordBatch)>, OfflineError> {
+        for at in 0..self.sources.len() {
+            if let Some(events) = self.stretch(at, until)? {
+                return Ok(Some((self.sources[at].source, events)));
+            }
+        }
+        Ok(None)
+    }
+
+    fn stretch(&mut self, at: usize, until: u64) -> Result<Option<RecordBatch>, OfflineError> {
+        let of = &self.sources[at];
+        if self.events_of(of.source)? <= of.given {
+            return Ok(None);
+        }
+        // There are more, so a stretch that is empty is a gap (of rejected records, of duplicates).
+        let mut length = STRETCH;
+        let found = loop {
+            let found = self.read(of, (of.from, of.from.saturating_add(length)))?;
+            if found.num_rows() > 0 || length == i64::MAX {
+                break found;
+            }
+            length = length.saturating_mul(2);
+        };
+        // Versions rise with the sequence numbers. Of later commits there may be some already and some not.
+        let known = numbers(&found, column::VERSION).partition_point(|version| *version as u64 <= until);
+        let Some(last) = numbers(&found, column::SEQUENCE)[..known].last() else { return Ok(None) };
+        let of = &mut self.sources[at];
+        of.given += known as u64;
+        of.from = last + 1;
+        Ok(Some(found.slice(0, known)))
+    }
+
+    fn read(&self, of: &OfSource, within: (i64, i64)) -> Result<RecordBatch, OfflineError> {
+        let definition = &self.offline.definitions.sources[of.source];
+        let schema = events::schema_of(definition);
+        let names = names_of(definition, &of.needed);
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        let mut found = Vec::new();
+        for table in self.tables(of.source) {
+            for (file, _) in table.files_numbered(column::SEQUENCE, within)? {
+                for batch in table.read_file(&file, Some(&names))? {
+                    let batch = events::filled(&batch?, &schema)?;
+                    let inside: BooleanArray =
+                        numbers(&batch, column::SEQUENCE).iter().map(|sequence| Some((within.0..=within.1).contains(sequence))).collect();
+                    found.push(filter_record_batch(&batch, &inside)?);
+                }
+            }
+        }
+        in_order(concat_batches(&schema, &found)?)
+    }
+
+    fn tables(&self, source: usize) -> impl Iterator<Item = &Table> {
+        [Some(&self.offline.events[source]), self.offline.late[source].as_ref()].into_iter().flatten()
+    }
+
+    fn events_of(&self, source: usize) -> Result<u64, OfflineError> {
+        let mut events = 0;
+        for table in self.tables(source) {
+            let files = table.files_numbered(column::SEQUENCE, (0, i64::MAX))?;
+            events += files.iter().map(|(_, rows)| rows).sum::<u64>();
+        }
+        Ok(events)
+    }
+}
+
+fn names_of(definition: &Source, needed: &[usize]) -> Vec<String> {
+    let schema = events::schema_of(definition);
+    let always = [Some(definition.event_time), definition.event_id];
+    let wanted = |at: usize| at >= definition.schema.columns.len() || needed.contains(&at) || always.contains(&Some(at));
+    (0..schema.fields().len()).filter(|at| wanted(*at)).map(|at| schema.field(at).name().clone()).collect()
+}
+
+/// A column of the store's own numbers.
+fn numbers<'a>(batch: &'a RecordBatch, name: &str) -> &'a [i64] {
+    batch.column_by_name(name).and_then(|column| column.as_primitive_opt::<Int64Type>()).map_or(&[], |column| column.values())
+}

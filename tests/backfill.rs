@@ -1,0 +1,250 @@
+//! Views that are added to a store (`--backfill`): computed from the offline store they are those that had always been there, while the
+//! others go on, and whatever comes, repeats itself or is killed meanwhile.
+
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use crate::crash::{Chance, DEFINITIONS, kill_until_it_ends, write_payments};
+use crate::follow::{ASKED, Answering, HOUR, START, are, ask, client, new_definitions, payments, push};
+use crate::harness::real::{batches, floodmark, printed, text};
+use crate::pipeline::world::metrics;
+use crate::push::start_telling;
+
+/// Views of each kind behind those that there were: on the same rows, on other columns of them, on an entity of their own, by sessions and
+/// for a lifetime.
+fn grown() -> String {
+    let views = "  more:
+    entity: card
+    source: payments
+    features:
+      n: { count: \"*\", windows: [3h, 5d, { session: 20m }, lifetime] }
+      mean: { mean: amount, windows: [5d] }
+      few: { first_k: shop, k: 3, windows: [2d] }
+  pairs:
+    entity: pair
+    source: payments
+    features:
+      n: { count: \"*\", windows: [4d, { tumbling: 1d }] }
+      last: { time_since_last: \"*\", windows: [4d] }
+services:
+  old: { features: [spend.*, sessions.*, shop_load.*] }
+  new: { features: [more.*, pairs.*] }
+  both: { features: [spend.*, more.*] }
+";
+    let services = DEFINITIONS.find("services:\n").expect("services");
+    let before = &DEFINITIONS[..services];
+    format!("{}{views}", before.replace("  shop: { keys: [shop] }\n", "  shop: { keys: [shop] }\n  pair: { keys: [card, shop] }\n"))
+}
+
+/// A folder with payments in two parts and both definitions.
+struct Home(tempfile::TempDir);
+
+impl Home {
+    fn new(first: usize) -> Home {
+        let home = Home(tempfile::tempdir().expect("a directory"));
+        write_payments(&home.path("all.jsonl"));
+        let all = std::fs::read_to_string(home.path("all.jsonl")).expect("lines");
+        let lines: Vec<&str> = all.lines().collect();
+        // The second part repeats some of the first.
+        let write = |name: &str, lines: &[&str]| std::fs::write(home.path(name), lines.join("\n") + "\n").expect("lines");
+        write("first.jsonl", &lines[..first]);
+        write("second.jsonl", &lines[first - 500..]);
+        std::fs::write(home.path("old.yaml"), DEFINITIONS).expect("definitions");
+        std::fs::write(home.path("grown.yaml"), grown()).expect("definitions");
+        home
+    }
+
+    fn path(&self, name: &str) -> std::path::PathBuf {
+        self.0.path().join(name)
+    }
+
+    fn at(&self, name: &str) -> String {
+        text(&self.path(name))
+    }
+
+    fn replay(&self, definitions: &str, store: &str, part: &str, more: &[&str]) -> Value {
+        let (definitions, store, input) = (self.at(definitions), self.at(store), format!("payments={}", self.at(part)));
+        floodmark(&[&["replay", "--json", "--definitions", &definitions, "--store", &store], more, &[&input]].concat())
+    }
+
+    /// A training set of a service from a store: cards and shops at random, as of random times.
+    fn answers(&self, store: &str, service: &str, mode: &str) -> Vec<arrow::array::RecordBatch> {
+        let out = self.at(&format!("{store}-{service}-{mode}.parquet"));
+        let (definitions, store, spine) = (self.at("grown.yaml"), self.at(store), self.at("spine.parquet"));
+        let of = ["--definitions", &definitions, "--store", &store, "--service", service, "--mode", mode, "--statuses"];
+        printed(&[&["training-set"], &of[..], &["--time", "at", "--spine", &spine, "--out", &out]].concat());
+        batches(Path::new(&out))
+    }
+
+    fn write_spine(&self, chance: &mut Chance) {
+        use arrow::array::{ArrayRef, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray};
+        let rows = 0..20_000;
+        let cards: Int64Array = rows.clone().map(|_| Some(chance.below(900) as i64)).collect();
+        let shops: StringArray = rows.clone().map(|_| Some(format!("s{}", chance.below(41)))).collect();
+        let times: TimestampMicrosecondArray = rows.map(|_| Some(START + chance.below(160 * HOUR as u64) as i64 - 10 * HOUR)).collect();
+        let columns: [(&str, ArrayRef); 3] =
+            [("card", std::sync::Arc::new(cards)), ("shop", std::sync::Arc::new(shops)), ("at", std::sync::Arc::new(times))];
+        let batch = RecordBatch::try_from_iter(columns).expect("a batch");
+        let mut writer =
+            parquet::arrow::ArrowWriter::try_new(std::fs::File::create(self.path("spine.parquet")).expect("a file"), batch.schema(), None)
+                .expect("a writer");
+        writer.write(&batch).expect("rows");
+        writer.close().expect("a footer");
+    }
+
+    /// Both stores say the same of everything, versions aside.
+    fn assert_same(&self, store: &str, always: &str, seed: u64) {
+        for service in ["old", "new", "both"] {
+            for mode in ["as-served", "as-corrected"] {
+                let [found, wanted] = [store, always].map(|store| self.answers(store, service, mode));
+                assert_eq!(found, wanted, "{service} {mode}, seed {seed}");
+            }
+        }
+    }
+}
+
+fn refused(arguments: &[&str]) -> String {
+    let run = Command::new(env!("CARGO_BIN_EXE_floodmark")).args(arguments).output().expect("the floodmark command");
+    assert_eq!(run.status.code(), Some(2), "{}", String::from_utf8_lossy(&run.stderr));
+    String::from_utf8(run.stderr).expect("text")
+}
+
+#[test]
+fn views_that_are_added_are_those_that_had_always_been_there() {
+    let seed = 0xbac_f111;
+    let home = Home::new(150_000);
+    home.write_spine(&mut Chance(seed));
+    let offline = home.at("offline");
+    let elsewhere = home.at("elsewhere");
+    // One has the views from the start, the other from the middle on. Little memory: timelines go to disk and come back.
+    home.replay("grown.yaml", "always", "first.jsonl", &["--offline", &elsewhere]);
+    let always = home.replay("grown.yaml", "always", "second.jsonl", &[]);
+    home.replay("old.yaml", "store", "first.jsonl", &["--offline", &offline]);
+    let grown = home.replay("grown.yaml", "store", "second.jsonl", &["--backfill", "--memory", "16"]);
+    for outcome in ["read", "accepted", "partially_late", "late", "rejected", "duplicates"] {
+        assert_eq!(grown[outcome], always[outcome], "{outcome}: each event is counted as if the views had been there");
+    }
+    assert!(grown["duplicates"].as_u64().is_some_and(|duplicates| duplicates > 400), "{grown}");
+    home.assert_same("store", "always", seed);
+    // The flag need not be said again, and says nothing new.
+    home.replay("grown.yaml", "store", "second.jsonl", &[]);
+    home.replay("grown.yaml", "store", "second.jsonl", &["--backfill"]);
+    home.assert_same("store", "always", seed);
+}
+
+#[test]
+fn a_backfill_that_is_killed_begins_anew() {
+    let mut chance = Chance(0x51_11ed);
+    let home = Home::new(150_000);
+    home.write_spine(&mut chance);
+    let (offline, elsewhere) = (home.at("offline"), home.at("elsewhere"));
+    for part in ["first.jsonl", "second.jsonl"] {
+        home.replay("grown.yaml", "always", part, &["--offline", &elsewhere]);
+    }
+    home.replay("old.yaml", "store", "first.jsonl", &["--offline", &offline]);
+    let replay = || -> Child {
+        Command::new(env!("CARGO_BIN_EXE_floodmark"))
+            .args(["replay", "--backfill", "--memory", "64", "--json", "--definitions"])
+            .arg(home.path("grown.yaml"))
+            .arg("--store")
+            .arg(home.path("store"))
+            .arg(format!("payments={}", home.at("second.jsonl")))
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("the floodmark command")
+    };
+    let kills = kill_until_it_ends(&mut chance, 5_000, replay);
+    eprintln!("killed {kills} times");
+    home.replay("grown.yaml", "store", "second.jsonl", &[]);
+    home.assert_same("store", "always", 0x51_11ed);
+}
+
+#[test]
+fn what_cannot_be_added_is_refused_with_the_way_out() {
+    let home = Home::new(2_000);
+    let (old, grown, store, input) =
+        (home.at("old.yaml"), home.at("grown.yaml"), home.at("store"), format!("payments={}", home.at("first.jsonl")));
+    floodmark(&["replay", "--definitions", &old, "--store", &store, &input]);
+    let replay = |definitions: &str, more: &[&str]| {
+        refused(&[&["replay", "--definitions", definitions, "--store", &store], more, &[&input]].concat())
+    };
+    let said = replay(&grown, &[]);
+    assert!(said.contains("without `more`, `pairs`") && said.contains("--backfill"), "{said}");
+    let said = replay(&grown, &["--backfill"]);
+    assert!(said.contains("no offline store has them"), "{said}");
+    // A read does not add anything.
+    let said = refused(&["get", "--definitions", &grown, "--store", &store, "--service", "old", "card=1", "shop=s1"]);
+    assert!(said.contains("--backfill"), "{said}");
+
+    let kept = home.at("kept");
+    floodmark(&["replay", "--definitions", &old, "--store", &kept, "--offline", &home.at("offline"), &input]);
+    let change = |name: &str, from: &str, to: &str| {
+        let text = std::fs::read_to_string(&grown).expect("definitions");
+        assert!(text.contains(from));
+        std::fs::write(home.path(name), text.replacen(from, to, 1)).expect("definitions");
+        refused(&["replay", "--backfill", "--definitions", &home.at(name), "--store", &kept, &input])
+    };
+    let said = change("emits.yaml", "  pairs:\n", "  pairs:\n    emit_closed_windows: true\n");
+    assert!(said.contains("`pairs` emits closed windows"), "{said}");
+    let said = change("changed.yaml", "[1h, 1d, lifetime]", "[1h, 2d, lifetime]");
+    assert!(said.contains("`spend` has changed"), "{said}");
+    let said = change(
+        "moved.yaml",
+        "  card: { keys: [card] }\n  shop: { keys: [shop] }\n",
+        "  shop: { keys: [shop] }\n  card: { keys: [card] }\n",
+    );
+    assert!(said.contains("the entities were card, shop"), "{said}");
+    // Whatever was tried, it is the store that it was.
+    floodmark(&["replay", "--definitions", &old, "--store", &kept, &input]);
+}
+
+#[tokio::test]
+async fn the_old_views_answer_while_a_new_one_is_computed_and_events_come() {
+    let home = tempfile::tempdir().expect("a directory");
+    let at = |name: &str| home.path().join(name);
+    write_payments(&at("payments.jsonl"));
+    let all = std::fs::read_to_string(at("payments.jsonl")).expect("lines");
+    let lines: Vec<&str> = all.lines().take(140_000).collect();
+    let first = &lines[..110_000];
+    std::fs::write(at("old.yaml"), DEFINITIONS).expect("definitions");
+    std::fs::write(at("new.yaml"), new_definitions()).expect("definitions");
+    let place = text(&at("offline"));
+    let old = start_telling(&at("old.yaml"), &at("store"), &["--offline", &place], Stdio::inherit());
+    push(&old.address, first).await;
+    old.stop().await;
+
+    let mut chance = Chance(0xadded);
+    let asked: Vec<(i64, i64)> = (0..ASKED).map(|_| (chance.below(800) as i64, START + chance.below(80 * HOUR as u64) as i64)).collect();
+    let new = start_telling(&at("new.yaml"), &at("store"), &["--backfill", "--http", "127.0.0.1:0"], Stdio::inherit());
+    let answering = Answering::start(new.address.clone(), asked[0]);
+    let mut clients = client(&new).await;
+    let refused = crate::follow::try_ask(&mut clients, "new", &asked[..1]).await.expect_err("it is being computed");
+    assert_eq!(refused.code(), tonic::Code::Unavailable, "{refused}");
+    assert!(refused.message().contains("`newer` is being computed"), "{refused}");
+    let page = metrics(&new.http).expect("a page");
+    assert_eq!(page["floodmark_view_backfilling{view=\"newer\"}"], 1.0);
+    // What comes meanwhile, some of it for the second time.
+    push(&new.address, &lines[109_000..]).await;
+    let began = Instant::now();
+    let rows = loop {
+        match crate::follow::try_ask(&mut clients, "new", &asked).await {
+            Ok(rows) => break rows,
+            Err(refused) => assert!(began.elapsed() < Duration::from_secs(120), "{refused}"),
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    };
+    are(&rows, &asked, &payments(&lines)).expect("all events are in it, those of before and those that came meanwhile");
+    let page = metrics(&new.http).expect("a page");
+    assert!(!page.contains_key("floodmark_view_backfilling{view=\"newer\"}"));
+    eprintln!("the new view was there {:?} after the last event", began.elapsed());
+    answering.end();
+    new.stop().await;
+    // It is there for good.
+    let again = start_telling(&at("new.yaml"), &at("store"), &[], Stdio::inherit());
+    are(&ask(&mut client(&again).await, "new", &asked).await, &asked, &payments(&lines)).expect("after another start");
+    again.stop().await;
+}
