@@ -19,6 +19,7 @@ const STRETCH: i64 = 1 << 19;
 pub struct Walk {
     offline: OfflineStore,
     sources: Vec<OfSource>,
+    stretch: i64,
 }
 
 #[derive(Debug)]
@@ -36,7 +37,7 @@ impl Walk {
     /// From the first event of each source, with the columns that are asked for by their places.
     pub fn new(offline: OfflineStore, sources: Vec<(usize, Vec<usize>)>) -> Walk {
         let sources = sources.into_iter().map(|(source, needed)| OfSource { source, needed, from: 0, given: 0 }).collect();
-        Walk { offline, sources }
+        Walk { offline, sources, stretch: STRETCH }
     }
 
     /// How many events there are by now.
@@ -62,7 +63,7 @@ impl Walk {
             return Ok(None);
         }
         // There are more, so a stretch that is empty is a gap (of rejected records, of duplicates).
-        let mut length = STRETCH;
+        let mut length = self.stretch;
         let found = loop {
             let found = self.read(of, (of.from, of.from.saturating_add(length)))?;
             if found.num_rows() > 0 || length == i64::MAX {
@@ -123,3 +124,6 @@ fn names_of(definition: &Source, needed: &[usize]) -> Vec<String> {
 fn numbers<'a>(batch: &'a RecordBatch, name: &str) -> &'a [i64] {
     batch.column_by_name(name).and_then(|column| column.as_primitive_opt::<Int64Type>()).map_or(&[], |column| column.values())
 }
+
+#[cfg(test)]
+mod tests;
