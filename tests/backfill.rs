@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 use crate::crash::{Chance, DEFINITIONS, kill_until_it_ends, write_payments};
-use crate::follow::{ASKED, Answering, HOUR, START, are, ask, client, new_definitions, payments, push};
+use crate::follow::{ASKED, Answering, HOUR, START, are, ask, client, kept, new_definitions, payments, push, until};
 use crate::harness::real::{batches, floodmark, printed, text};
 use crate::pipeline::world::metrics;
 use crate::push::start_telling;
@@ -211,7 +211,10 @@ async fn the_old_views_answer_while_a_new_one_is_computed_and_events_come() {
     let lines: Vec<&str> = all.lines().take(140_000).collect();
     let first = &lines[..110_000];
     std::fs::write(at("old.yaml"), DEFINITIONS).expect("definitions");
-    std::fs::write(at("new.yaml"), new_definitions()).expect("definitions");
+    let pairs = "  pairs:\n    entity: pair\n    source: payments\n    features:\n      n: { count: \"*\", windows: [2d] }\nservices:\n";
+    let new = new_definitions().replacen("services:\n", pairs, 1);
+    let new = new.replacen("  shop: { keys: [shop] }\n", "  shop: { keys: [shop] }\n  pair: { keys: [card, shop] }\n", 1);
+    std::fs::write(at("new.yaml"), new).expect("definitions");
     let place = text(&at("offline"));
     let old = start_telling(&at("old.yaml"), &at("store"), &["--offline", &place], Stdio::inherit());
     push(&old.address, first).await;
@@ -219,7 +222,7 @@ async fn the_old_views_answer_while_a_new_one_is_computed_and_events_come() {
 
     let mut chance = Chance(0xadded);
     let asked: Vec<(i64, i64)> = (0..ASKED).map(|_| (chance.below(800) as i64, START + chance.below(80 * HOUR as u64) as i64)).collect();
-    let new = start_telling(&at("new.yaml"), &at("store"), &["--backfill", "--http", "127.0.0.1:0"], Stdio::inherit());
+    let new = start_telling(&at("new.yaml"), &at("store"), &["--backfill", "--memory", "16", "--http", "127.0.0.1:0"], Stdio::inherit());
     let answering = Answering::start(new.address.clone(), asked[0]);
     let mut clients = client(&new).await;
     let refused = crate::follow::try_ask(&mut clients, "new", &asked[..1]).await.expect_err("it is being computed");
@@ -227,8 +230,10 @@ async fn the_old_views_answer_while_a_new_one_is_computed_and_events_come() {
     assert!(refused.message().contains("`newer` is being computed"), "{refused}");
     let page = metrics(&new.http).expect("a page");
     assert_eq!(page["floodmark_view_backfilling{view=\"newer\"}"], 1.0);
-    // What comes meanwhile, some of it for the second time.
+    // What comes meanwhile, and what comes again: by now it is late, and would count from now on if it counted.
+    push(&new.address, &lines[..4_000]).await;
     push(&new.address, &lines[109_000..]).await;
+    crate::follow::try_ask(&mut clients, "new", &asked[..1]).await.expect_err("all of it has come before the view is there");
     let began = Instant::now();
     let rows = loop {
         match crate::follow::try_ask(&mut clients, "new", &asked).await {
@@ -240,6 +245,12 @@ async fn the_old_views_answer_while_a_new_one_is_computed_and_events_come() {
     are(&rows, &asked, &payments(&lines)).expect("all events are in it, those of before and those that came meanwhile");
     let page = metrics(&new.http).expect("a page");
     assert!(!page.contains_key("floodmark_view_backfilling{view=\"newer\"}"));
+    let count = |outcome: &str| page[&format!("floodmark_events_total{{source=\"payments\",outcome=\"{outcome}\"}}")] as usize;
+    // It is the views that there were that say what becomes of an event.
+    let events = payments(&lines).len();
+    assert_eq!((count("accepted"), count("late")), (events, 0));
+    assert_eq!(count("duplicate"), payments(&lines[..4_000]).len() + payments(&lines[109_000..110_000]).len());
+    until("the last events are kept", || kept(&at("offline")) == events).await;
     eprintln!("the new view was there {:?} after the last event", began.elapsed());
     answering.end();
     new.stop().await;

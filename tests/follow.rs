@@ -281,7 +281,7 @@ fn a_new_view_counts_events_that_came_too_late_for_every_view_of_then() {
 }
 
 /// Rows of the events' table, as its log says.
-fn kept(place: &Path) -> usize {
+pub(crate) fn kept(place: &Path) -> usize {
     let log = place.join("events/payments/_delta_log");
     let entries = std::fs::read_dir(log).into_iter().flatten().flatten().map(|entry| entry.path());
     let adds = entries.filter(|path| path.extension().is_some_and(|extension| extension == "json")).map(|path| {
@@ -295,7 +295,7 @@ fn kept(place: &Path) -> usize {
     adds.sum()
 }
 
-async fn until(what: &str, so: impl Fn() -> bool) {
+pub(crate) async fn until(what: &str, so: impl Fn() -> bool) {
     let began = Instant::now();
     while !so() {
         assert!(began.elapsed() < Duration::from_secs(60), "waited until {what}");
