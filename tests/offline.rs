@@ -1,5 +1,7 @@
 //! The offline store, read by deltalake, Polars and DuckDB: each accepted event is one row there, whatever is killed when.
 
+mod s3;
+
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
