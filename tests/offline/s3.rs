@@ -6,7 +6,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use super::python;
-use crate::crash::{Chance, DEFINITIONS, kill_until_it_ends, write_payments};
+use crate::crash::{DEFINITIONS, write_payments};
 use crate::flight::write_spine;
 use crate::follow::new_definitions;
 use crate::harness::real::{batches, text};
@@ -84,15 +84,19 @@ fn a_bucket_is_as_good_as_a_folder() {
     let (folder, bucket) = (at("folder"), "s3://bucket/payments".to_owned());
     s3.run(&replay(&at("old.yaml"), &at("quiet"), &folder).each_ref().map(String::as_str));
 
-    let mut chance = Chance(0x0b0c_ce75);
+    let began = Instant::now();
+    s3.run(&replay(&at("old.yaml"), &at("first"), "s3://bucket/first").each_ref().map(String::as_str));
+    let whole = began.elapsed().as_millis() as u64;
     let killed = replay(&at("old.yaml"), &at("killed"), &bucket);
-    let start = || {
+    for part in [8, 4, 3, 2] {
         let mut command = s3.floodmark(&killed.each_ref().map(String::as_str));
-        command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("the floodmark command")
-    };
-    let kills = kill_until_it_ends(&mut chance, 3_000, start);
+        let mut child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("the floodmark command");
+        std::thread::sleep(Duration::from_millis(whole / part));
+        child.kill().expect("a kill");
+        let ended = child.wait().expect("an end").success();
+        eprintln!("after {} of {whole} ms: {}", whole / part, if ended { "it had ended" } else { "killed" });
+    }
     s3.run(&killed.each_ref().map(String::as_str));
-    eprintln!("killed {kills} times");
     // Old views and a new one, from either place; and the new one taken into the store, from the bucket.
     let made = |from: &[&str], service: &str, name: &str| {
         let (spine, out) = (at("spine.parquet"), at(name));
