@@ -34,6 +34,12 @@ pub enum OfflineError {
         /// Of which source.
         source_name: String,
     },
+    /// Something on the way to the tables has panicked.
+    #[error("writing the tables has panicked (see above), and they are opened anew. place={place}")]
+    Panicked {
+        /// Where they are.
+        place: String,
+    },
     /// The object store refused.
     #[error("{path}: {error}")]
     Object {

@@ -1,5 +1,6 @@
 //! The thread that keeps the tables up with the store: every so often, or as soon as there is enough for a good file.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{RecvTimeoutError, SyncSender, sync_channel};
@@ -95,7 +96,7 @@ impl Flusher {
             loop {
                 match ordered.recv_timeout(wait) {
                     Ok(Order::Now(tell)) => {
-                        let _ = tell.send(work.flush());
+                        let _ = tell.send(work.guarded(Work::flush));
                         continue;
                     }
                     Ok(Order::Stop) | Err(RecvTimeoutError::Disconnected) => break,
@@ -109,7 +110,7 @@ impl Flusher {
                 }
             }
             // What was taken in last is kept as well.
-            work.flush()
+            work.guarded(Work::flush)
         };
         let thread = std::thread::Builder::new().name("offline".to_owned()).spawn(flush)?;
         Ok(Flusher { orders, thread, standing })
@@ -139,12 +140,23 @@ impl<F: Fn(&OfflineError)> Work<F> {
 
     /// Flushes and tidies up; false if that has failed.
     fn once(&mut self) -> bool {
-        let compacted = self.flush().and_then(|()| self.offline.as_ref().map_or(Ok(0), OfflineStore::compact));
-        if let Err(error) = &compacted {
+        let tidied = self.guarded(|work| {
+            work.flush()?;
+            work.offline.as_ref().map_or(Ok(0), OfflineStore::compact).map(|_| ())
+        });
+        if let Err(error) = &tidied {
             self.standing.failures.fetch_add(1, Ordering::Relaxed);
             (self.complain)(error);
         }
-        compacted.is_ok()
+        tidied.is_ok()
+    }
+
+    /// A panic on the way to the tables is a failure like any other: events go on waiting, and the tables are opened anew.
+    fn guarded(&mut self, step: impl FnOnce(&mut Work<F>) -> Result<(), OfflineError>) -> Result<(), OfflineError> {
+        catch_unwind(AssertUnwindSafe(|| step(self))).unwrap_or_else(|_| {
+            self.offline = None;
+            Err(OfflineError::Panicked { place: self.place.clone() })
+        })
     }
 
     fn flush(&mut self) -> Result<(), OfflineError> {

@@ -26,6 +26,7 @@ use parquet::arrow::arrow_reader::{ParquetRecordBatchReader, ParquetRecordBatchR
 
 use super::{Table, WRITER, path_of};
 
+use crate::FILE_ROWS;
 use crate::error::OfflineError;
 use crate::events::filled;
 
@@ -43,10 +44,17 @@ impl Table {
     /// Makes one file of the small ones if there are many; how many there were. Readers see the same rows before and after.
     pub(crate) fn compact(&self) -> Result<usize, OfflineError> {
         let snapshot = self.newest()?;
-        let small: Vec<ScanFile> = files_of(self, &snapshot)?.into_iter().filter(|file| rows_of(file) < SMALL_ROWS).collect();
+        let mut small: Vec<ScanFile> = files_of(self, &snapshot)?.into_iter().filter(|file| rows_of(file) < SMALL_ROWS).collect();
         if small.len() < SMALL_FILES {
             return Ok(0);
         }
+        // All of them are in memory for a moment. What is left over is for the next time.
+        let mut rows = 0;
+        let fits = small.iter().take_while(|file| {
+            rows += rows_of(file);
+            rows <= FILE_ROWS
+        });
+        small.truncate(fits.count());
         let schema: Schema = snapshot.schema().as_ref().try_into_arrow()?;
         let schema = Arc::new(schema);
         let mut batches = Vec::new();
