@@ -58,6 +58,8 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// Training sets, statistics and the like that are made at the same time, by all threads: each may use all cores, and has rows in memory.
 static LARGE_CALLS: Semaphore = Semaphore::const_new(MOST_CALLS);
 const MOST_CALLS: usize = 4;
+/// Whoever brings a spine may stop so long in the middle of it.
+const SILENCE: Duration = Duration::from_secs(300);
 /// A message may have so many bytes.
 const MAX_MESSAGE: usize = 64 << 20;
 
@@ -184,8 +186,9 @@ impl Flight {
 /// The rows that are worked on together; none at the end.
 async fn next_block(spine: &mut FlightRecordBatchStream) -> Result<Vec<RecordBatch>, FlightError> {
     let (mut block, mut rows) = (Vec::new(), 0);
+    let silent = |_| Status::deadline_exceeded("nothing more of the spine has come for five minutes: other calls wait for the place");
     while rows < BLOCK_ROWS / calls()
-        && let Some(batch) = spine.next().await.transpose()?
+        && let Some(batch) = tokio::time::timeout(SILENCE, spine.next()).await.map_err(silent)?.transpose()?
     {
         rows += batch.num_rows();
         block.push(batch);
@@ -232,13 +235,14 @@ impl FlightService for Flight {
         let first = input.message().await?.ok_or_else(nothing)?;
         let command = first.flight_descriptor.as_ref().map(|descriptor| descriptor.cmd.clone()).ok_or_else(nothing)?;
         let (spec, carry) = ask::spec_of(self.store.definitions(), &command)?;
-        let permit = permit()?;
         // The answer begins with its columns, before the first row has come.
         let mut decoder = FlightDataDecoder::new(whole(first, input));
         while decoder.schema().is_none() {
             decoder.next().await.ok_or_else(nothing)??;
         }
         let columns = decoder.schema().cloned().ok_or_else(nothing)?;
+        // Not before there is something to be done.
+        let permit = permit()?;
         let spine = FlightRecordBatchStream::new(decoder);
         let set = TrainingStream::new(self.store.clone(), spec, &columns).map_err(|error| refused(&error))?;
         let set = Arc::new(if carry { set } else { set.without_rows() });
