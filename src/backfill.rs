@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use floodmark_history::{Backfill, backfill};
+use floodmark_history::{Backfill, Backfiller};
 use floodmark_offline::{FlushNow, Flusher};
 use floodmark_serving::metrics::{Kept, catalog};
 use floodmark_store::Store;
@@ -36,7 +36,7 @@ pub(crate) fn finish(store: &Arc<Store>, flusher: Option<&Flusher>) -> Result<()
     let Some((place, now, names)) = wanted(store, flusher) else { return Ok(()) };
     let (began, standing) = (Instant::now(), Arc::new(Backfill::default()));
     let (theirs, of) = (standing.clone(), store.clone());
-    let thread = thread::spawn(move || backfill(&of, &place, &|| now.flush(), &theirs));
+    let thread = thread::spawn(move || Backfiller::new(&of, &place, &|| now.flush(), &theirs).run());
     let bar = Bar::new("history");
     while !thread.is_finished() {
         thread::sleep(LOOK);
@@ -60,16 +60,17 @@ impl Behind {
         let standing = Arc::new(Backfill::default());
         let (theirs, store) = (standing.clone(), store.clone());
         let thread = thread::Builder::new().name("backfill".to_owned());
-        let thread = thread.spawn(move || go_on(&theirs, &names, &|| backfill(&store, &place, &|| now.flush(), &theirs)))?;
+        let thread = thread.spawn(move || go_on(&theirs, &names, Backfiller::new(&store, &place, &|| now.flush(), &theirs)))?;
         Ok(Some(Behind { standing, thread }))
     }
 
     /// For the page of metrics.
-    pub(crate) fn kept(standing: &Arc<Backfill>) -> [Kept; 2] {
-        let (taken, all) = (standing.clone(), standing.clone());
+    pub(crate) fn kept(standing: &Arc<Backfill>) -> [Kept; 3] {
+        let (taken, all, failures) = (standing.clone(), standing.clone(), standing.clone());
         [
             Kept::new(&catalog::BACKFILL_EVENTS, &["taken"], move || taken.events.load(Ordering::Relaxed)),
             Kept::new(&catalog::BACKFILL_EVENTS, &["all"], move || all.total.load(Ordering::Relaxed)),
+            Kept::new(&catalog::BACKFILL_FAILURES, &[], move || failures.failures.load(Ordering::Relaxed)),
         ]
     }
 
@@ -85,17 +86,26 @@ impl Behind {
     }
 }
 
-fn go_on(standing: &Backfill, names: &[String], attempt: &dyn Fn() -> Result<bool, floodmark_history::HistoryError>) {
+fn go_on(standing: &Backfill, names: &[String], mut backfiller: Backfiller<'_>) {
     let (began, mut troubled) = (Instant::now(), false);
     loop {
-        match attempt() {
+        match backfiller.run() {
             Ok(true) => return tell_done(names, standing, began),
             Ok(false) => return,
+            Err(trouble) if !trouble.may_pass() => {
+                standing.failures.fetch_add(1, Ordering::Relaxed);
+                eprintln!(
+                    "floodmark: views cannot be computed from history: {trouble}. It begins anew at the next start. views={}",
+                    names.join(",")
+                );
+                return;
+            }
             Err(trouble) if !std::mem::replace(&mut troubled, true) => {
                 eprintln!("floodmark: views cannot be computed from history, and it is tried again: {trouble}. views={}", names.join(","));
             }
             Err(_) => {}
         }
+        standing.failures.fetch_add(1, Ordering::Relaxed);
         let failed = Instant::now();
         while failed.elapsed() < RETRY {
             if standing.stop.load(Ordering::Acquire) {

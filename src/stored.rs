@@ -41,7 +41,7 @@ impl StoreArgs {
     /// Opens the store, or makes it.
     pub(crate) fn open(&self) -> Result<Arc<Store>, Failure> {
         let memory_budget = (self.memory as usize) << 20;
-        let settings = Settings { memory_budget, partitions: self.partitions, grows: self.backfill, ..Settings::default() };
+        let settings = Settings { memory_budget, partitions: self.partitions, grows: self.backfill, writes: true, ..Settings::default() };
         let store = open(&self.store, &read_definitions(&self.definitions)?, settings)?;
         if let Some(place) = &self.offline {
             store.set_offline(&crate::offline::absolute(place)?).map_err(|error| Failure::usage(error.to_string()))?;

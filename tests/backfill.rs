@@ -202,6 +202,107 @@ fn what_cannot_be_added_is_refused_with_the_way_out() {
     floodmark(&["replay", "--definitions", &old, "--store", &kept, &input]);
 }
 
+/// Takes lines into a store and is killed once they are acknowledged, with the log as it is.
+async fn push_and_kill(definitions: &Path, store: &Path, lines: &[&str]) {
+    let mut running = start_telling(definitions, store, &[], Stdio::inherit());
+    push(&running.address, lines).await;
+    running.child.kill().expect("a kill");
+    running.child.wait().expect("an end");
+}
+
+#[tokio::test]
+async fn a_log_that_was_left_behind_is_read_by_the_definitions_that_wrote_it() {
+    let home = Home::new(20_000);
+    let all = std::fs::read_to_string(home.path("first.jsonl")).expect("lines");
+    let lines: Vec<&str> = all.lines().collect();
+    // At first values are kept for half a day; then for ever, which is how the log is written; then the columns stand in another order.
+    // Two views on the same rows with a column each, so that the order of the columns is in no view's fingerprint.
+    let of_shops = "  shops:\n    entity: card\n    source: payments\n    features:\n      shops: { distinct: shop, windows: [1d] }\n";
+    let apart = |text: &str| {
+        text.replace("      shops: { distinct: shop, windows: [1d] }\n", of_shops).replace("[spend.*, ", "[spend.*, shops.*, ")
+    };
+    let (old, grown) = (apart(DEFINITIONS), apart(&grown()).replace("      few: { first_k: shop, k: 3, windows: [2d] }\n", ""));
+    std::fs::write(home.path("old.yaml"), &old).expect("definitions");
+    std::fs::write(home.path("grown.yaml"), &grown).expect("definitions");
+    let with_retention = old.replace("    allowed_lateness: 10m\n", "    allowed_lateness: 10m\n    retention: 12h\n");
+    std::fs::write(home.path("halfday.yaml"), with_retention).expect("definitions");
+    let turned = grown.replace("shop: string, amount: float64", "amount: float64, shop: string");
+    std::fs::write(home.path("turned.yaml"), turned).expect("definitions");
+    let (halfday, store, offline) = (home.at("halfday.yaml"), home.at("store"), home.at("offline"));
+    let one = lines[0];
+    std::fs::write(home.path("one.jsonl"), format!("{one}\n")).expect("a line");
+    let input = format!("payments={}", home.at("one.jsonl"));
+    floodmark(&["replay", "--definitions", &halfday, "--store", &store, "--offline", &offline, &input]);
+    push_and_kill(&home.path("old.yaml"), &home.path("store"), &lines[1..]).await;
+    floodmark(&["replay", "--backfill", "--definitions", &home.at("turned.yaml"), "--store", &store, &input]);
+
+    std::fs::write(home.path("rest.jsonl"), lines[1..].join("\n") + "\n").expect("lines");
+    for part in ["one.jsonl", "rest.jsonl"] {
+        home.replay("grown.yaml", "always", part, &[]);
+    }
+    home.write_spine(&mut Chance(0x10_9001));
+    home.assert_same("store", "always", 0x10_9001);
+}
+
+#[test]
+fn a_view_that_is_not_there_yet_may_be_corrected_or_taken_back() {
+    let home = Home::new(5_000);
+    let (old, grown_file, store, offline) = (home.at("old.yaml"), home.at("grown.yaml"), home.at("store"), home.at("offline"));
+    let input = format!("payments={}", home.at("first.jsonl"));
+    floodmark(&["replay", "--definitions", &old, "--store", &store, "--offline", &offline, &input]);
+    // The offline store is away: nothing can be computed, and nobody makes another in its place.
+    std::fs::rename(&offline, home.path("away")).expect("moved");
+    let run = |definitions: &str, more: &[&str]| {
+        let arguments = [&["replay", "--definitions", definitions, "--store", &store], more, &[&input]].concat();
+        let run = Command::new(env!("CARGO_BIN_EXE_floodmark")).args(arguments).output().expect("the floodmark command");
+        (run.status.success(), String::from_utf8_lossy(&run.stderr).into_owned())
+    };
+    let (done, said) = run(&grown_file, &["--backfill"]);
+    assert!(!done && said.contains("nothing is kept there"), "{said}");
+    std::fs::create_dir(&offline).expect("a folder");
+    let (done, said) = run(&grown_file, &[]);
+    assert!(!done && said.contains("nothing is kept there"), "{said}");
+    assert_eq!(std::fs::read_dir(&offline).expect("a folder").count(), 0, "no tables were made");
+    // Taken back: the store is what it was.
+    let (_, said) = run(&old, &[]);
+    assert!(!said.contains("other definitions") && !said.contains("without"), "{said}");
+    std::fs::remove_dir(&offline).expect("an empty folder");
+    std::fs::rename(home.path("away"), &offline).expect("moved back");
+    assert!(run(&old, &[]).0);
+    // Another is added, found wrong before it was there, and corrected.
+    let wrong = grown().replacen("mean: amount", "mean: card", 1);
+    std::fs::write(home.path("wrong.yaml"), wrong).expect("definitions");
+    std::fs::rename(&offline, home.path("away")).expect("moved");
+    assert!(!run(&home.at("wrong.yaml"), &["--backfill"]).0);
+    std::fs::rename(home.path("away"), &offline).expect("moved back");
+    let (done, said) = run(&grown_file, &[]);
+    assert!(!done && said.contains("--backfill"), "{said}");
+    let (done, said) = run(&grown_file, &["--backfill"]);
+    assert!(done, "{said}");
+    home.replay("grown.yaml", "always", "first.jsonl", &[]);
+    home.write_spine(&mut Chance(0xc0_44ec7));
+    home.assert_same("store", "always", 0xc0_44ec7);
+    let (done, said) = run(&old, &[]);
+    assert!(!done && said.contains("`more` is missing"), "it is there now: {said}");
+}
+
+#[test]
+fn a_source_that_comes_with_its_views_has_nothing_to_be_computed() {
+    let home = Home::new(5_000);
+    let devices = "  devices:\n    schema: { id: int64, at: timestamp, card: int64 }\n    event_time: at\n    event_id: id\nentities:\n";
+    let view = "  seen:\n    entity: card\n    source: devices\n    emit_closed_windows: true\n    features:\n      n: { count: \"*\", windows: [{ tumbling: 1h }] }\nservices:\n";
+    let wider = DEFINITIONS.replacen("entities:\n", devices, 1).replacen("services:\n", view, 1);
+    std::fs::write(home.path("wider.yaml"), wider).expect("definitions");
+    let event = |id: i64, minutes: i64| format!("{{\"id\":{id},\"at\":{},\"card\":1}}\n", START + minutes * 60_000_000);
+    let events = [event(1, 0), event(2, 300), event(2, 300), event(3, 1)];
+    std::fs::write(home.path("devices.jsonl"), events.concat()).expect("events");
+    // No offline store is needed for it, and the views that emit closed windows may be among them.
+    home.replay("old.yaml", "store", "first.jsonl", &[]);
+    let (definitions, store, input) = (home.at("wider.yaml"), home.at("store"), format!("devices={}", home.at("devices.jsonl")));
+    let report = floodmark(&["replay", "--json", "--backfill", "--definitions", &definitions, "--store", &store, &input]);
+    assert_eq!(["accepted", "late", "duplicates"].map(|outcome| report[outcome].as_u64()), [2, 1, 1].map(Some), "{report}");
+}
+
 #[tokio::test]
 async fn the_old_views_answer_while_a_new_one_is_computed_and_events_come() {
     let home = tempfile::tempdir().expect("a directory");

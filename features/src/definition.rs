@@ -43,7 +43,7 @@ pub struct Definitions {
 }
 
 /// A stream of events.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Source {
     /// As the definition calls it.
     pub name: String,

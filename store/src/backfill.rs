@@ -17,7 +17,7 @@ use redb::Database;
 use crate::commit::ROWS_AT_ONCE;
 use crate::error::{ReadError, StoreError, engine};
 use crate::growth::stored;
-use crate::layout::{CHUNKS, FOLDED, META, META_BACKFILLING};
+use crate::layout::{META, META_BACKFILLING, forget_views};
 use crate::{Commit, Store};
 
 /// Views that are not there yet.
@@ -71,13 +71,8 @@ pub(crate) fn begin(database: &Database) -> Result<Vec<usize>, StoreError> {
     let views: Vec<u32> = stored(database, META_BACKFILLING)?;
     if !views.is_empty() {
         let transaction = database.begin_write().map_err(engine)?;
-        for table in [CHUNKS, FOLDED] {
-            let mut table = transaction.open_table(table).map_err(engine)?;
-            for view in &views {
-                let prefix = (*view as u16).to_be_bytes();
-                let upto = (*view as u16 + 1).to_be_bytes();
-                table.retain_in(&prefix[..]..&upto[..], |_, _| false).map_err(engine)?;
-            }
+        for view in &views {
+            forget_views(&transaction, *view as usize..*view as usize + 1)?;
         }
         transaction.commit().map_err(engine)?;
     }
@@ -110,9 +105,11 @@ impl Store {
 
     /// Brings events of the past to the views that are to be computed, in the order in which they came.
     pub fn backfill(&self, _turn: &Turn<'_>, version: u64, past: &Commit) -> Result<(), StoreError> {
-        let tick = self.tick.load(Ordering::Relaxed);
+        // What these rows went to is warmer than what others did.
+        let tick = self.tick.fetch_add(1, Ordering::Relaxed) + 1;
+        let takes = |at: usize| !self.backfill.plan.sections[at].views.is_empty();
         for (partition, sections) in past.partitions.iter().enumerate() {
-            for (at, section) in sections.iter().enumerate().filter(|(_, section)| !section.is_empty()) {
+            for (at, section) in sections.iter().enumerate().filter(|(at, section)| takes(*at) && !section.is_empty()) {
                 let mut from = 0;
                 while from < section.len() {
                     let to = (from + ROWS_AT_ONCE).min(section.len());

@@ -136,7 +136,7 @@ pub enum ReadError {
         newest: u64,
     },
     /// The view is not there yet: UNAVAILABLE.
-    #[error("view `{view}` is being computed from history and answers when it has all of it; other views answer")]
+    #[error("view `{view}` is being computed from history (by `up` or `replay`), and answers when it has all of it; other views answer")]
     Backfilling {
         /// Its name.
         view: String,

@@ -22,8 +22,10 @@
 //!
 //! An entity key is prefix-free among those of its entity (see `features::key`), so the chunks of one key are one range.
 
+use std::ops::Range;
+
 use floodmark_features::time::Time;
-use redb::TableDefinition;
+use redb::{TableDefinition, WriteTransaction};
 
 pub(crate) type Bytes = &'static [u8];
 
@@ -67,6 +69,17 @@ pub(crate) const META_SOURCES: &str = "sources";
 pub(crate) const META_BACKFILLING: &str = "backfilling";
 pub(crate) const META_OFFLINE: &str = "offline";
 pub(crate) const META_PREDICTIONS: &str = "predictions";
+
+/// Deletes the timelines of views.
+pub(crate) fn forget_views(transaction: &WriteTransaction, views: Range<usize>) -> Result<(), redb::Error> {
+    if !views.is_empty() {
+        let (from, to) = ((views.start as u16).to_be_bytes(), (views.end as u16).to_be_bytes());
+        for table in [CHUNKS, FOLDED] {
+            transaction.open_table(table)?.retain_in(&from[..]..&to[..], |_, _| false)?;
+        }
+    }
+    Ok(())
+}
 
 /// Where the chunks of a key start.
 pub(crate) fn timeline_key(view: usize, key: &[u8]) -> Vec<u8> {

@@ -69,11 +69,20 @@ pub struct Settings {
     pub checkpoint_after: u64,
     /// Views that follow those that the store was made with are added to it ([`Store::backfill`]); else they are refused.
     pub grows: bool,
+    /// The definitions are those of the store from now on, in all that may change: for whoever is going to write.
+    pub writes: bool,
 }
 
 impl Default for Settings {
     fn default() -> Settings {
-        Settings { partitions: 16, memory_budget: 1 << 30, engine_cache: 64 << 20, checkpoint_after: 256 << 20, grows: false }
+        Settings {
+            partitions: 16,
+            memory_budget: 1 << 30,
+            engine_cache: 64 << 20,
+            checkpoint_after: 256 << 20,
+            grows: false,
+            writes: false,
+        }
     }
 }
 

@@ -17,9 +17,9 @@ pub(crate) fn source_difference(stored: &[String], given: &[String]) -> Option<S
     (!given.starts_with(stored)).then(|| format!("the sources were {}, in this order", stored.join(", ")))
 }
 
-/// What is wrong with the entities of the stored views, which are stored by their place.
-pub(crate) fn entity_difference(stored: &Definitions, given: &Definitions) -> Option<String> {
-    let moved = stored.views.iter().zip(&given.views).any(|(was, is)| was.entity != is.entity);
+/// What is wrong with the entities of the first of the stored views, which are stored by their place.
+pub(crate) fn entity_difference(stored: &Definitions, given: &Definitions, views: usize) -> Option<String> {
+    let moved = stored.views.iter().zip(&given.views).take(views).any(|(was, is)| was.entity != is.entity);
     let names = || stored.entities.iter().map(|entity| entity.name.as_str()).collect::<Vec<_>>();
     moved.then(|| format!("the entities were {}, in this order", names().join(", ")))
 }

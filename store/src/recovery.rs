@@ -21,7 +21,7 @@ use crate::checkpoint::{CheckpointNote, PartitionState};
 use crate::commit::{Commit, CommitNote, Tally};
 use crate::cores;
 use crate::error::{OpenError, StoreError, engine};
-use crate::growth::log_is_in_the_way;
+use crate::growth::Given;
 use crate::layout::{
     CHUNKS, CLOSED, FOLDED, FORMAT, LATE, LOG, META, META_CHECKPOINT, META_DEFINITIONS, META_FINGERPRINTS, META_FORMAT, META_ID,
     META_OFFLINE, META_PARTITIONS, META_SOURCES, PROGRESS, REJECTS, SCORES, STATE, TO_KEEP, TO_SCORE, WHOLE_COMMIT,
@@ -43,11 +43,12 @@ impl Store {
     pub fn open(directory: &Path, definitions: Arc<Definitions>, text: &str, settings: Settings) -> Result<Store, OpenError> {
         std::fs::create_dir_all(directory).map_err(|source| StoreError::Directory { path: directory.to_owned(), source })?;
         let mut database = open_database(directory, settings.engine_cache)?;
-        if log_is_in_the_way(&database, &definitions, &settings)? {
-            Store::settle_log(database, directory, settings)?;
+        let given = Given { directory, definitions: &definitions, text, settings: &settings };
+        if is_made(&database)? && growth::log_is_of_others(&database, text)? {
+            growth::settle(database, &given)?;
             database = open_database(directory, settings.engine_cache)?;
         }
-        prepare(&database, directory, &definitions, text, &settings)?;
+        prepare(&database, &given)?;
         let mut store = Store::of_database(directory, database, definitions, settings)?;
         store.id = id_of(&store.database)?;
         if let Some(place) = meta(&store.database, META_OFFLINE)? {
@@ -66,7 +67,7 @@ impl Store {
     pub fn in_memory(definitions: Arc<Definitions>, settings: Settings) -> Result<Store, OpenError> {
         let nowhere = Path::new("");
         let database = Database::builder().create_with_backend(InMemoryBackend::new()).map_err(engine)?;
-        prepare(&database, nowhere, &definitions, "", &settings)?;
+        prepare(&database, &Given { directory: nowhere, definitions: &definitions, text: "", settings: &settings })?;
         Ok(Store::of_database(nowhere, database, definitions, settings)?)
     }
 
@@ -283,14 +284,21 @@ pub(crate) fn meta(database: &Database, name: &str) -> Result<Option<Vec<u8>>, S
     }
 }
 
+/// Whether it is a store, and of this program's format.
+fn is_made(database: &Database) -> Result<bool, StoreError> {
+    let format: Option<u32> = meta(database, META_FORMAT)?.map(|bytes| restore(&bytes)).transpose()?;
+    Ok(format == Some(FORMAT))
+}
+
 /// Makes the tables of a new store; checks those of an old one.
-fn prepare(database: &Database, directory: &Path, definitions: &Definitions, text: &str, settings: &Settings) -> Result<(), OpenError> {
+fn prepare(database: &Database, given: &Given<'_>) -> Result<(), OpenError> {
+    let Given { directory, definitions, text, settings } = given;
     if let Some(bytes) = meta(database, META_FORMAT)? {
         let found: u32 = restore(&bytes).map_err(StoreError::from)?;
         if found != FORMAT {
-            return Err(OpenError::Format { found, known: FORMAT, directory: directory.to_owned() });
+            return Err(OpenError::Format { found, known: FORMAT, directory: directory.to_path_buf() });
         }
-        growth::check(database, directory, definitions, text, settings.grows)?;
+        growth::check(database, given)?;
         return Ok(add_new_tables(database)?);
     }
     let transaction = database.begin_write().map_err(engine)?;

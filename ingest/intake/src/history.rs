@@ -131,6 +131,10 @@ impl<'a> Past<'a> {
                 made_id: self.ids.map_or(0, |ids| ids[row] as u64),
             };
             for (at, section_plan) in plan.sections.iter().enumerate().filter(|(_, section)| section.source == self.source) {
+                // Whoever takes events in refuses those that lack a key of a view; of then there was no such view.
+                if !self.columns.has_key(section_plan, row) {
+                    continue;
+                }
                 self.columns.key(section_plan, row, &mut key);
                 let hash = hash_key(&key);
                 let section = &mut commit.partitions[partition_of(hash, self.partitions)][at];

@@ -253,6 +253,10 @@ impl<'a> Columns<'a> {
         Time::from_micros(self.event_time.value(row))
     }
 
+    pub(crate) fn has_key(&self, plan: &SectionPlan, row: usize) -> bool {
+        !plan.key_columns.iter().any(|column| self.all[*column].is_null(row))
+    }
+
     pub(crate) fn key(&self, plan: &SectionPlan, row: usize, out: &mut Vec<u8>) {
         out.clear();
         for column in &plan.key_columns {

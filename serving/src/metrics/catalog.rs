@@ -116,6 +116,8 @@ catalog! {
         "How often `serve --offline` could not read the offline store; what it has is served, and it goes on trying.";
     BACKFILL_EVENTS: Gauge "floodmark_backfill_events" ["state"]
         "Events of the offline store for views that `--backfill` added: taken, and all that there are.";
+    BACKFILL_FAILURES: Counter "floodmark_backfill_failures_total" []
+        "How often these could not be read or taken; where the offline store was away it is tried again.";
     VIEW_BACKFILLING: Gauge "floodmark_view_backfilling" ["view"]
         "1 while a view is being computed from history and not answered; absent otherwise.";
     ONLINE_WRITES: Counter "floodmark_online_writes_total" []

@@ -12,7 +12,7 @@ use floodmark_intake::history::{HistoryError as IntakeError, take_history};
 use floodmark_offline::{Following, OfflineError, OfflineStore};
 use floodmark_store::{OpenError, Settings, Store, StoreError};
 
-pub use backfill::{Backfill, backfill};
+pub use backfill::{Backfill, Backfiller};
 pub use parts::History;
 
 /// Why history cannot be brought back.
@@ -24,12 +24,29 @@ pub enum HistoryError {
     /// The offline store could not be read.
     #[error(transparent)]
     Offline(#[from] OfflineError),
+    /// Events are missing.
+    #[error("the offline store has {kept} of {accepted} events of a source: views cannot be computed from that. source={source_name}")]
+    Incomplete {
+        /// How many are there.
+        kept: u64,
+        /// How many the store has accepted.
+        accepted: u64,
+        /// Of which source.
+        source_name: String,
+    },
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
     /// The events could not be taken in.
     #[error(transparent)]
     Take(#[from] IntakeError),
+}
+
+impl HistoryError {
+    /// Whether it may be tried again: the offline store was away.
+    pub fn may_pass(&self) -> bool {
+        matches!(self, HistoryError::Offline(_) | HistoryError::Incomplete { .. })
+    }
 }
 
 /// A store in memory with all that was kept.

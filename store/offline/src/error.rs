@@ -24,6 +24,14 @@ pub enum OfflineError {
         /// The one that comes now.
         own: String,
     },
+    /// The events of before are not there.
+    #[error(
+        "nothing is kept there, though the store has kept events: is it mounted, and is it the place that --offline named at first? place={place}"
+    )]
+    Gone {
+        /// Where.
+        place: String,
+    },
     /// There are no events.
     #[error(
         "no events of the source are kept there: is it the place that --offline named when they were taken in? place={place} source={source_name}"

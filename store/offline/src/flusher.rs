@@ -142,6 +142,10 @@ impl<F: Fn(&OfflineError)> Work<F> {
     fn once(&mut self) -> bool {
         let tidied = self.guarded(|work| {
             work.flush()?;
+            // Somebody has to wait for a flush, and not for this too.
+            if !work.store.backfilling().is_empty() {
+                return Ok(());
+            }
             work.offline.as_ref().map_or(Ok(0), OfflineStore::compact).map(|_| ())
         });
         if let Err(error) = &tidied {

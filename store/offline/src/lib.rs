@@ -73,6 +73,9 @@ impl OfflineStore {
     /// there. A place belongs to the store that came first.
     pub fn open(place: &str, store: &Store) -> Result<OfflineStore, OfflineError> {
         let lake = Arc::new(Lake::open(place)?);
+        if store.version() > 0 && lake.known_owner()?.is_none() {
+            return Err(OfflineError::Gone { place: place.to_owned() });
+        }
         let (own, owner) = (format!("{:016x}", store.id()), lake.owner(store.id())?);
         if owner != own {
             return Err(OfflineError::Owned { place: place.to_owned(), owner, own });

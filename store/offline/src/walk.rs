@@ -1,5 +1,7 @@
 //! Walking: the events of a place from the first to the newest, in the order in which they came, some at a time.
 
+use std::collections::HashMap;
+
 use arrow::array::{AsArray, BooleanArray, RecordBatch};
 use arrow::compute::{concat_batches, filter_record_batch};
 use arrow::datatypes::Int64Type;
@@ -20,6 +22,8 @@ pub struct Walk {
     offline: OfflineStore,
     sources: Vec<OfSource>,
     stretch: i64,
+    /// The sequence numbers of the files that were read: the tables' logs may not say (statistics are of the first columns only).
+    seen: HashMap<String, (i64, i64)>,
 }
 
 #[derive(Debug)]
@@ -29,20 +33,22 @@ struct OfSource {
     needed: Vec<usize>,
     /// The next sequence number.
     from: i64,
-    /// Events that were given out.
-    given: u64,
 }
 
 impl Walk {
     /// From the first event of each source, with the columns that are asked for by their places.
     pub fn new(offline: OfflineStore, sources: Vec<(usize, Vec<usize>)>) -> Walk {
-        let sources = sources.into_iter().map(|(source, needed)| OfSource { source, needed, from: 0, given: 0 }).collect();
-        Walk { offline, sources, stretch: STRETCH }
+        let sources = sources.into_iter().map(|(source, needed)| OfSource { source, needed, from: 0 }).collect();
+        Walk { offline, sources, stretch: STRETCH, seen: HashMap::new() }
     }
 
-    /// How many events there are by now.
-    pub fn events(&self) -> Result<u64, OfflineError> {
-        self.sources.iter().map(|source| self.events_of(source.source)).sum()
+    /// How many events of each of the sources there are by now, those that came too late aside.
+    pub fn events(&self) -> Result<Vec<(usize, u64)>, OfflineError> {
+        let rows = |source: usize| -> Result<u64, OfflineError> {
+            let files = self.offline.events[source].files_numbered(column::SEQUENCE, (0, i64::MAX))?;
+            Ok(files.iter().map(|(_, rows)| *rows).fold(0, u64::saturating_add))
+        };
+        self.sources.iter().map(|of| Ok((of.source, rows(of.source)?))).collect()
     }
 
     /// The next events of a source: its columns, of which those that nobody asked for are null throughout, then those of [`column`]; those
@@ -58,58 +64,69 @@ impl Walk {
     }
 
     fn stretch(&mut self, at: usize, until: u64) -> Result<Option<RecordBatch>, OfflineError> {
-        let of = &self.sources[at];
-        if self.events_of(of.source)? <= of.given {
-            return Ok(None);
-        }
-        // There are more, so a stretch that is empty is a gap (of rejected records, of duplicates).
-        let mut length = self.stretch;
+        let (source, mut from) = (self.sources[at].source, self.sources[at].from);
+        // Gaps are of rejected records, and of duplicates.
         let found = loop {
-            let found = self.read(of, (of.from, of.from.saturating_add(length)))?;
-            if found.num_rows() > 0 || length == i64::MAX {
+            if !self.has_beyond(source, from)? {
+                return Ok(None);
+            }
+            let found = self.read(at, (from, from.saturating_add(self.stretch - 1)))?;
+            if found.num_rows() > 0 {
                 break found;
             }
-            length = length.saturating_mul(2);
+            from = from.saturating_add(self.stretch);
         };
         // Versions rise with the sequence numbers. Of later commits there may be some already and some not.
         let known = numbers(&found, column::VERSION).partition_point(|version| *version as u64 <= until);
         let Some(last) = numbers(&found, column::SEQUENCE)[..known].last() else { return Ok(None) };
-        let of = &mut self.sources[at];
-        of.given += known as u64;
-        of.from = last + 1;
+        self.sources[at].from = last + 1;
         Ok(Some(found.slice(0, known)))
     }
 
-    fn read(&self, of: &OfSource, within: (i64, i64)) -> Result<RecordBatch, OfflineError> {
+    fn has_beyond(&self, source: usize, from: i64) -> Result<bool, OfflineError> {
+        for table in self.tables(source) {
+            let files = table.files_numbered(column::SEQUENCE, (from, i64::MAX))?;
+            if files.iter().any(|(file, _)| self.may_hold(file, (from, i64::MAX))) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// Whether a file may have numbers of these, by what was seen of it.
+    fn may_hold(&self, file: &str, (from, to): (i64, i64)) -> bool {
+        self.seen.get(file).is_none_or(|(least, most)| *least <= to && *most >= from)
+    }
+
+    fn read(&mut self, at: usize, within: (i64, i64)) -> Result<RecordBatch, OfflineError> {
+        let of = &self.sources[at];
         let definition = &self.offline.definitions.sources[of.source];
         let schema = events::schema_of(definition);
         let names = names_of(definition, &of.needed);
         let names: Vec<&str> = names.iter().map(String::as_str).collect();
-        let mut found = Vec::new();
+        let (mut found, mut seen) = (Vec::new(), Vec::new());
         for table in self.tables(of.source) {
             for (file, _) in table.files_numbered(column::SEQUENCE, within)? {
+                if !self.may_hold(&file, within) {
+                    continue;
+                }
+                let mut range = (i64::MAX, i64::MIN);
                 for batch in table.read_file(&file, Some(&names))? {
                     let batch = events::filled(&batch?, &schema)?;
-                    let inside: BooleanArray =
-                        numbers(&batch, column::SEQUENCE).iter().map(|sequence| Some((within.0..=within.1).contains(sequence))).collect();
+                    let sequences = numbers(&batch, column::SEQUENCE);
+                    range = sequences.iter().fold(range, |(least, most), sequence| (least.min(*sequence), most.max(*sequence)));
+                    let inside: BooleanArray = sequences.iter().map(|sequence| Some((within.0..=within.1).contains(sequence))).collect();
                     found.push(filter_record_batch(&batch, &inside)?);
                 }
+                seen.push((file, range));
             }
         }
+        self.seen.extend(seen);
         in_order(concat_batches(&schema, &found)?)
     }
 
     fn tables(&self, source: usize) -> impl Iterator<Item = &Table> {
         [Some(&self.offline.events[source]), self.offline.late[source].as_ref()].into_iter().flatten()
-    }
-
-    fn events_of(&self, source: usize) -> Result<u64, OfflineError> {
-        let mut events = 0;
-        for table in self.tables(source) {
-            let files = table.files_numbered(column::SEQUENCE, (0, i64::MAX))?;
-            events += files.iter().map(|(_, rows)| rows).sum::<u64>();
-        }
-        Ok(events)
     }
 }
 
