@@ -1,5 +1,6 @@
 //! `--backfill`: views that were added to a store are computed from its offline store, at once or behind what else goes on.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::thread::{self, JoinHandle};
@@ -87,30 +88,26 @@ impl Behind {
 }
 
 fn go_on(standing: &Backfill, names: &[String], mut backfiller: Backfiller<'_>) {
-    let (began, mut troubled) = (Instant::now(), false);
-    loop {
-        match backfiller.run() {
-            Ok(true) => return tell_done(names, standing, began),
-            Ok(false) => return,
-            Err(trouble) if !trouble.may_pass() => {
-                standing.failures.fetch_add(1, Ordering::Relaxed);
-                eprintln!(
-                    "floodmark: views cannot be computed from history: {trouble}. It begins anew at the next start. views={}",
-                    names.join(",")
-                );
-                return;
-            }
-            Err(trouble) if !std::mem::replace(&mut troubled, true) => {
-                eprintln!("floodmark: views cannot be computed from history, and it is tried again: {trouble}. views={}", names.join(","));
-            }
-            Err(_) => {}
-        }
+    let (began, views, mut told) = (Instant::now(), names.join(", "), String::new());
+    while !standing.stop.load(Ordering::Acquire) {
+        let ended = catch_unwind(AssertUnwindSafe(|| backfiller.run()));
+        let (why, may_pass) = match ended {
+            Ok(Ok(true)) => return tell_done(names, standing, began),
+            Ok(Ok(false)) if standing.stop.load(Ordering::Acquire) => return,
+            Ok(Ok(false)) => ("what writes the offline store has ended".to_owned(), false),
+            Ok(Err(trouble)) => (trouble.to_string(), trouble.may_pass()),
+            Err(_) => ("what computes them has panicked".to_owned(), false),
+        };
         standing.failures.fetch_add(1, Ordering::Relaxed);
+        if !may_pass {
+            return eprintln!("floodmark: {views}: cannot be computed from history until the next start: {why}");
+        }
+        if told != why {
+            eprintln!("floodmark: {views}: cannot be computed from history, and it is tried again: {why}");
+            told = why;
+        }
         let failed = Instant::now();
-        while failed.elapsed() < RETRY {
-            if standing.stop.load(Ordering::Acquire) {
-                return;
-            }
+        while failed.elapsed() < RETRY && !standing.stop.load(Ordering::Acquire) {
             thread::sleep(LOOK);
         }
     }

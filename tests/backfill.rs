@@ -244,6 +244,102 @@ async fn a_log_that_was_left_behind_is_read_by_the_definitions_that_wrote_it() {
     home.assert_same("store", "always", 0x10_9001);
 }
 
+/// Another source, with a view of its own that emits closed windows.
+fn wider(definitions: &str) -> String {
+    let devices = "  devices:\n    schema: { id: int64, at: timestamp, card: int64 }\n    event_time: at\n    event_id: id\nentities:\n";
+    let view = "  seen:\n    entity: card\n    source: devices\n    emit_closed_windows: true\n    features:\n      n: { count: \"*\", windows: [{ tumbling: 1h }] }\nservices:\n";
+    definitions.replacen("entities:\n", devices, 1).replacen("services:\n", view, 1)
+}
+
+fn run(arguments: &[&str]) -> (bool, String) {
+    let run = Command::new(env!("CARGO_BIN_EXE_floodmark")).args(arguments).output().expect("the floodmark command");
+    (run.status.success(), String::from_utf8_lossy(&run.stderr).into_owned())
+}
+
+#[tokio::test]
+async fn whoever_is_refused_or_only_reads_changes_nothing() {
+    let home = Home::new(5_000);
+    let all = std::fs::read_to_string(home.path("first.jsonl")).expect("lines");
+    let lines: Vec<&str> = all.lines().collect();
+    push_and_kill(&home.path("old.yaml"), &home.path("left"), &lines).await;
+    let write = |name: &str, text: &str| std::fs::write(home.path(name), text).expect("definitions");
+    let short = "    allowed_lateness: 10m\n    retention: 1h\n";
+    write("short.yaml", &DEFINITIONS.replace("    allowed_lateness: 10m\n", short));
+    write("other.yaml", &DEFINITIONS.replace("    allowed_lateness: 10m\n", short).replace("payments", "logins"));
+    write("wider.yaml", &wider(DEFINITIONS));
+    write("both.yaml", &wider(&grown()));
+    let get = ["get", "--service", "all", "card=1", "shop=s1"];
+    let replay = ["replay"];
+    let input = format!("payments={}", home.at("first.jsonl"));
+    let cases = [
+        ("short.yaml", &get[..], None),
+        ("other.yaml", &get[..], None),
+        ("wider.yaml", &get[..], None),
+        ("both.yaml", &replay[..], Some(input.as_str())),
+    ];
+    home.write_spine(&mut Chance(0x5e771e));
+    let answers = |store: &str| {
+        let (out, store, spine) = (home.at("answers.parquet"), home.at(store), home.at("spine.parquet"));
+        let (definitions, of) = (home.at("old.yaml"), ["--service", "all", "--time", "at", "--spine", &spine, "--out", &out]);
+        printed(&[&["training-set", "--definitions", &definitions, "--store", &store], &of[..]].concat());
+        batches(Path::new(&out))
+    };
+    let copy = |store: &str| {
+        std::fs::create_dir(home.path(store)).expect("a folder");
+        std::fs::copy(home.path("left/floodmark.redb"), home.path(store).join("floodmark.redb")).expect("a copy");
+    };
+    copy("untouched");
+    let wanted = answers("untouched");
+    for (at, (definitions, command, input)) in cases.into_iter().enumerate() {
+        let store = format!("copy-{at}");
+        copy(&store);
+        let (definitions, directory) = (home.at(definitions), home.at(&store));
+        let (done, said) = self::run(&[command, &["--definitions", &definitions, "--store", &directory], input.as_slice()].concat());
+        eprintln!("{definitions}: {done} {said}");
+        assert_eq!(answers(&store), wanted, "{definitions}");
+    }
+}
+
+#[test]
+fn a_view_to_which_something_has_come_is_not_taken_back() {
+    let home = Home::new(5_000);
+    let (old, store, offline) = (home.at("old.yaml"), home.at("store"), home.at("offline"));
+    let input = format!("payments={}", home.at("first.jsonl"));
+    floodmark(&["replay", "--definitions", &old, "--store", &store, "--offline", &offline, &input]);
+    // Its neighbour waits for an offline store that is away, and then it has late events and closed windows.
+    std::fs::write(home.path("both.yaml"), wider(&grown())).expect("definitions");
+    let event = |id: i64, minutes: i64| format!("{{\"id\":{id},\"at\":{},\"card\":1}}\n", START + minutes * 60_000_000);
+    std::fs::write(home.path("devices.jsonl"), [event(1, 0), event(2, 300), event(3, 1)].concat()).expect("events");
+    std::fs::rename(&offline, home.path("away")).expect("moved");
+    let (both, devices) = (home.at("both.yaml"), format!("devices={}", home.at("devices.jsonl")));
+    let up = |definitions: &str, more: &[&str]| {
+        let flags = ["up", "--listen", "127.0.0.1:0", "--definitions", definitions, "--store", &store];
+        let mut child = Command::new(env!("CARGO_BIN_EXE_floodmark"))
+            .args(flags)
+            .args(more)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("the floodmark command");
+        let mut line = String::new();
+        std::io::BufRead::read_line(&mut std::io::BufReader::new(child.stdout.take().expect("stdout")), &mut line).expect("a line");
+        child.kill().expect("a kill");
+        child.wait().expect("an end");
+        line.contains("answers gRPC")
+    };
+    assert!(up(&both, &["--backfill", &devices]), "it serves, and tries again and again");
+    let (done, said) = run(&["replay", "--definitions", &old, "--store", &store, &input]);
+    assert!(!done && said.contains("is missing"), "{said}");
+    let lines = printed(&["late", "--json", "--store", &store]);
+    assert_eq!(lines.lines().filter(|line| line.contains("devices")).count(), 1, "{lines}");
+    std::fs::rename(home.path("away"), &offline).expect("moved back");
+    floodmark(&["replay", "--definitions", &both, "--store", &store, &input]);
+    floodmark(&["replay", "--definitions", &both, "--store", &home.at("always"), &input]);
+    std::fs::rename(&both, home.path("grown.yaml")).expect("moved");
+    home.write_spine(&mut Chance(0x7a4e));
+    home.assert_same("store", "always", 0x7a4e);
+}
+
 #[test]
 fn a_view_that_is_not_there_yet_may_be_corrected_or_taken_back() {
     let home = Home::new(5_000);
@@ -289,10 +385,7 @@ fn a_view_that_is_not_there_yet_may_be_corrected_or_taken_back() {
 #[test]
 fn a_source_that_comes_with_its_views_has_nothing_to_be_computed() {
     let home = Home::new(5_000);
-    let devices = "  devices:\n    schema: { id: int64, at: timestamp, card: int64 }\n    event_time: at\n    event_id: id\nentities:\n";
-    let view = "  seen:\n    entity: card\n    source: devices\n    emit_closed_windows: true\n    features:\n      n: { count: \"*\", windows: [{ tumbling: 1h }] }\nservices:\n";
-    let wider = DEFINITIONS.replacen("entities:\n", devices, 1).replacen("services:\n", view, 1);
-    std::fs::write(home.path("wider.yaml"), wider).expect("definitions");
+    std::fs::write(home.path("wider.yaml"), wider(DEFINITIONS)).expect("definitions");
     let event = |id: i64, minutes: i64| format!("{{\"id\":{id},\"at\":{},\"card\":1}}\n", START + minutes * 60_000_000);
     let events = [event(1, 0), event(2, 300), event(2, 300), event(3, 1)];
     std::fs::write(home.path("devices.jsonl"), events.concat()).expect("events");

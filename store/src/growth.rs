@@ -8,13 +8,11 @@ use std::path::Path;
 
 use floodmark_features::codec::{restore, snapshot};
 use floodmark_features::definition::{ClosedWindows, Definitions, View};
+use floodmark_features::watermark::SourceProgress;
 use redb::{Database, ReadableDatabase, ReadableTableMetadata};
 
-use crate::checkpoint::CheckpointNote;
 use crate::error::{OpenError, StoreError, engine};
-use crate::layout::{
-    LOG, META, META_BACKFILLING, META_CHECKPOINT, META_DEFINITIONS, META_FINGERPRINTS, META_OFFLINE, META_SOURCES, forget_views,
-};
+use crate::layout::{LOG, META, META_BACKFILLING, META_DEFINITIONS, META_FINGERPRINTS, META_OFFLINE, META_SOURCES, PROGRESS, forget_views};
 use crate::likeness::{entity_difference, fingerprints, source_difference, source_names, view_difference};
 use crate::recovery::meta;
 use crate::{Settings, Store};
@@ -41,79 +39,117 @@ pub(crate) fn log_is_of_others(database: &Database, text: &str) -> Result<bool, 
 pub(crate) fn settle(database: Database, given: &Given<'_>) -> Result<(), OpenError> {
     let Given { directory, definitions, settings, .. } = given;
     let text = String::from_utf8_lossy(&meta(&database, META_DEFINITIONS)?.unwrap_or_default()).into_owned();
+    let sources = stored::<String>(&database, META_SOURCES)?.len();
     drop(database);
     let Ok(mut known) = Definitions::parse("the store's", &text) else {
         let difference = "its log was written by definitions that this program does not understand".to_owned();
         return Err(OpenError::Definitions { difference, directory: directory.to_path_buf() });
     };
-    // How long values are kept is as it is wanted now; and a store may have got sources since the text was written down.
-    for (known, given) in known.sources.iter_mut().zip(&definitions.sources) {
-        known.retention = given.retention;
-    }
-    known.sources.extend(definitions.sources.iter().skip(known.sources.len()).cloned());
-    let store = Store::open(directory, known.into(), &text, Settings { grows: false, ..**settings })?;
+    // What is too old is for the definitions that come to say.
+    known.sources.iter_mut().for_each(|source| source.retention = None);
+    // A store may have got sources since the text was written down.
+    known.sources.extend(definitions.sources[..sources].iter().skip(known.sources.len()).cloned());
+    let store = Store::open(directory, known.into(), &text, Settings { grows: false, writes: false, ..**settings })?;
     Ok(store.checkpoint()?)
 }
 
-/// Checks definitions against those that a store was made with, and takes note of what is added.
-pub(crate) fn check(database: &Database, given: &Given<'_>) -> Result<(), OpenError> {
+/// What is to be written down of definitions that a store may be opened with.
+#[derive(Debug, Default)]
+pub(crate) struct Change {
+    /// Where the views change: how many stay, how many there were, and which are to be computed from history.
+    views: Option<(usize, usize, Vec<u32>)>,
+    /// Whether anything is.
+    any: bool,
+}
+
+/// Checks definitions against those that a store was made with; changes nothing.
+pub(crate) fn check(database: &Database, given: &Given<'_>) -> Result<Change, OpenError> {
     let Given { directory, definitions, text, settings } = given;
     let refused = |difference: String| Err(OpenError::Definitions { difference, directory: directory.to_path_buf() });
     let (stored, views): (Vec<(String, u64)>, _) = (self::stored(database, META_FINGERPRINTS)?, fingerprints(definitions));
-    // From the first view on that is not there yet, nothing depends on them.
-    let unsettled: Vec<u32> = self::stored(database, META_BACKFILLING)?;
-    let settled = unsettled.first().map_or(stored.len(), |first| *first as usize);
-    if !views.starts_with(&stored[..settled]) {
-        return refused(view_difference(&stored[..settled], &views));
-    }
     let sources: Vec<String> = self::stored(database, META_SOURCES)?;
     if let Some(difference) = source_difference(&sources, &source_names(definitions)) {
         return refused(difference);
     }
     let known = meta(database, META_DEFINITIONS)?.unwrap_or_default();
     let of_then = Definitions::parse("the store's", &String::from_utf8_lossy(&known)).ok();
+    let backfilling: Vec<u32> = self::stored(database, META_BACKFILLING)?;
+    let settled = settled(database, &stored, of_then.as_ref(), &backfilling)?;
+    let changes = views != stored;
+    // Whoever only reads changes nothing, and asks by the views that there are.
+    if !views.starts_with(&stored[..settled]) || (changes && !settings.writes && views.len() <= stored.len()) {
+        return refused(view_difference(&stored, &views));
+    }
     if let Some(difference) = of_then.and_then(|of_then| entity_difference(&of_then, definitions, settled)) {
         return refused(difference);
     }
-    let changes = views != stored;
-    let computed = if changes { computed(database, given, settled)? } else { Vec::new() };
-    if changes || sources.len() < definitions.sources.len() || (settings.writes && known != text.as_bytes()) {
-        note(database, given, changes.then_some((settled, stored.len(), computed)))?;
-    }
-    Ok(())
+    let computed = if changes { Some((settled, stored.len(), computed(database, given, settled, &backfilling)?)) } else { None };
+    let any = settings.writes && (changes || sources.len() < definitions.sources.len() || known != text.as_bytes());
+    Ok(Change { views: computed, any })
 }
 
-/// Which of the views behind the settled ones are to be computed from history, if they may be added at all.
-fn computed(database: &Database, given: &Given<'_>, settled: usize) -> Result<Vec<u32>, OpenError> {
+/// How many views stay as they are. On the last ones nothing depends if they are not computed yet, or if nothing ever came to them.
+fn settled(database: &Database, stored: &[(String, u64)], known: Option<&Definitions>, backfilling: &[u32]) -> Result<usize, StoreError> {
+    let mut settled = stored.len();
+    while settled > 0 {
+        let last = settled - 1;
+        let is_known = |known: &&Definitions| fingerprints(known).get(last) == stored.get(last);
+        let idle = match known.filter(is_known) {
+            Some(known) => !has_events(database, known.views[last].source)?,
+            None => false,
+        };
+        if !backfilling.contains(&(last as u32)) && !idle {
+            break;
+        }
+        settled = last;
+    }
+    Ok(settled)
+}
+
+/// Which views are to be computed from history: those behind the settled ones to which something has come.
+fn computed(database: &Database, given: &Given<'_>, settled: usize, backfilling: &[u32]) -> Result<Vec<u32>, OpenError> {
     let Given { directory, definitions, settings, .. } = given;
     let directory = || directory.to_path_buf();
-    let named = |views: &[&View]| views.iter().map(|view| format!("`{}`", view.name)).collect::<Vec<_>>().join(", ");
-    let added: Vec<&View> = definitions.views[settled..].iter().collect();
-    if !settings.grows && !added.is_empty() {
-        return Err(OpenError::NewViews { views: named(&added), directory: directory() });
+    let mut past: Vec<(usize, &View)> = Vec::new();
+    for (at, view) in definitions.views.iter().enumerate().skip(settled) {
+        if has_events(database, view.source)? {
+            past.push((at, view));
+        }
     }
-    let note: CheckpointNote =
-        meta(database, META_CHECKPOINT)?.map_or(Ok(CheckpointNote::default()), |bytes| restore(&bytes)).map_err(StoreError::from)?;
-    let has_events = |view: &View| note.tallies.get(view.source).is_some_and(|tally| tally.read > 0);
-    let past: Vec<&View> = added.into_iter().filter(|view| has_events(view)).collect();
-    if let Some(view) = past.iter().find(|view| view.closed_windows != ClosedWindows::Silent) {
+    let named = || past.iter().map(|(_, view)| format!("`{}`", view.name)).collect::<Vec<_>>().join(", ");
+    if !settings.grows && !past.is_empty() {
+        return Err(OpenError::NewViews { views: named(), directory: directory() });
+    }
+    if let Some((_, view)) = past.iter().find(|(_, view)| view.closed_windows != ClosedWindows::Silent) {
         return Err(OpenError::EmitsFromHistory { view: view.name.clone(), directory: directory() });
     }
     if !past.is_empty() && meta(database, META_OFFLINE)?.is_none() {
-        return Err(OpenError::NoHistory { views: named(&past), directory: directory() });
+        return Err(OpenError::NoHistory { views: named(), directory: directory() });
     }
-    Ok((settled..definitions.views.len()).filter(|view| has_events(&definitions.views[*view])).map(|view| view as u32).collect())
+    let before = backfilling.iter().copied().filter(|view| (*view as usize) < settled);
+    Ok(before.chain(past.iter().map(|(at, _)| *at as u32)).collect())
 }
 
-/// Writes down what the store consists of from now on. `views`, where they change: how many stay, how many there were, and which are to be
-/// computed from history.
-fn note(database: &Database, given: &Given<'_>, views: Option<(usize, usize, Vec<u32>)>) -> Result<(), StoreError> {
+/// Whether anything was ever read of a source.
+fn has_events(database: &Database, source: usize) -> Result<bool, StoreError> {
+    let transaction = database.begin_read().map_err(engine)?;
+    let table = transaction.open_table(PROGRESS).map_err(engine)?;
+    let Some(bytes) = table.get(source as u32).map_err(engine)? else { return Ok(false) };
+    let progress: SourceProgress = restore(bytes.value())?;
+    Ok(progress.partitions().iter().any(|partition| partition.next_offset > 0))
+}
+
+/// Writes down what the store consists of from now on.
+pub(crate) fn note(database: &Database, given: &Given<'_>, change: Change) -> Result<(), StoreError> {
+    if !change.any {
+        return Ok(());
+    }
     let transaction = database.begin_write().map_err(engine)?;
     let write = || -> Result<(), redb::Error> {
         let mut meta = transaction.open_table(META)?;
         meta.insert(META_DEFINITIONS, given.text.as_bytes())?;
         meta.insert(META_SOURCES, snapshot(&source_names(given.definitions)).as_slice())?;
-        if let Some((settled, stored, computed)) = views {
+        if let Some((settled, stored, computed)) = change.views {
             meta.insert(META_FINGERPRINTS, snapshot(&fingerprints(given.definitions)).as_slice())?;
             meta.insert(META_BACKFILLING, snapshot(&computed).as_slice())?;
             forget_views(&transaction, settled..stored)?;

@@ -44,11 +44,17 @@ impl Store {
         std::fs::create_dir_all(directory).map_err(|source| StoreError::Directory { path: directory.to_owned(), source })?;
         let mut database = open_database(directory, settings.engine_cache)?;
         let given = Given { directory, definitions: &definitions, text, settings: &settings };
-        if is_made(&database)? && growth::log_is_of_others(&database, text)? {
-            growth::settle(database, &given)?;
-            database = open_database(directory, settings.engine_cache)?;
+        if is_made(&database, directory)? {
+            let change = growth::check(&database, &given)?;
+            if growth::log_is_of_others(&database, text)? {
+                growth::settle(database, &given)?;
+                database = open_database(directory, settings.engine_cache)?;
+            }
+            growth::note(&database, &given, change)?;
+            add_new_tables(&database)?;
+        } else {
+            make(&database, &given)?;
         }
-        prepare(&database, &given)?;
         let mut store = Store::of_database(directory, database, definitions, settings)?;
         store.id = id_of(&store.database)?;
         if let Some(place) = meta(&store.database, META_OFFLINE)? {
@@ -67,7 +73,7 @@ impl Store {
     pub fn in_memory(definitions: Arc<Definitions>, settings: Settings) -> Result<Store, OpenError> {
         let nowhere = Path::new("");
         let database = Database::builder().create_with_backend(InMemoryBackend::new()).map_err(engine)?;
-        prepare(&database, &Given { directory: nowhere, definitions: &definitions, text: "", settings: &settings })?;
+        make(&database, &Given { directory: nowhere, definitions: &definitions, text: "", settings: &settings })?;
         Ok(Store::of_database(nowhere, database, definitions, settings)?)
     }
 
@@ -284,23 +290,19 @@ pub(crate) fn meta(database: &Database, name: &str) -> Result<Option<Vec<u8>>, S
     }
 }
 
-/// Whether it is a store, and of this program's format.
-fn is_made(database: &Database) -> Result<bool, StoreError> {
-    let format: Option<u32> = meta(database, META_FORMAT)?.map(|bytes| restore(&bytes)).transpose()?;
-    Ok(format == Some(FORMAT))
+/// Whether it is a store, of the format that this program reads.
+fn is_made(database: &Database, directory: &Path) -> Result<bool, OpenError> {
+    let Some(bytes) = meta(database, META_FORMAT)? else { return Ok(false) };
+    let found: u32 = restore(&bytes).map_err(StoreError::from)?;
+    match found == FORMAT {
+        true => Ok(true),
+        false => Err(OpenError::Format { found, known: FORMAT, directory: directory.to_owned() }),
+    }
 }
 
-/// Makes the tables of a new store; checks those of an old one.
-fn prepare(database: &Database, given: &Given<'_>) -> Result<(), OpenError> {
-    let Given { directory, definitions, text, settings } = given;
-    if let Some(bytes) = meta(database, META_FORMAT)? {
-        let found: u32 = restore(&bytes).map_err(StoreError::from)?;
-        if found != FORMAT {
-            return Err(OpenError::Format { found, known: FORMAT, directory: directory.to_path_buf() });
-        }
-        growth::check(database, given)?;
-        return Ok(add_new_tables(database)?);
-    }
+/// Makes the tables of a new store.
+fn make(database: &Database, given: &Given<'_>) -> Result<(), StoreError> {
+    let Given { definitions, text, settings, .. } = given;
     let transaction = database.begin_write().map_err(engine)?;
     let fill = || -> Result<(), redb::Error> {
         let mut meta = transaction.open_table(META)?;
@@ -319,9 +321,8 @@ fn prepare(database: &Database, given: &Given<'_>) -> Result<(), OpenError> {
         transaction.open_table(TO_KEEP)?;
         Ok(())
     };
-    fill().map_err(StoreError::from)?;
-    transaction.commit().map_err(engine)?;
-    Ok(())
+    fill()?;
+    transaction.commit().map_err(engine)
 }
 
 /// A store made before something was kept gets its tables.

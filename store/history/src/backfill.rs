@@ -101,7 +101,7 @@ impl<'a> Backfiller<'a> {
             return Ok(false);
         }
         let all = walk.events()?;
-        self.standing.total.store(all.iter().map(|(_, kept)| kept).sum(), Ordering::Relaxed);
+        self.standing.total.store(all.iter().map(|(_, kept)| *kept).fold(0, u64::saturating_add), Ordering::Relaxed);
         match all.into_iter().find(|(source, kept)| *kept < accepted[*source]) {
             Some((source, kept)) => {
                 Err(HistoryError::Incomplete { kept, accepted: accepted[source], source_name: sources[source].name.clone() })

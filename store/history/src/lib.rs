@@ -45,7 +45,11 @@ pub enum HistoryError {
 impl HistoryError {
     /// Whether it may be tried again: the offline store was away.
     pub fn may_pass(&self) -> bool {
-        matches!(self, HistoryError::Offline(_) | HistoryError::Incomplete { .. })
+        match self {
+            HistoryError::Offline(error) => !error.is_for_good(),
+            HistoryError::Incomplete { .. } => true,
+            _ => false,
+        }
     }
 }
 
