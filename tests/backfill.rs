@@ -328,8 +328,9 @@ fn a_view_to_which_something_has_come_is_not_taken_back() {
         line.contains("answers gRPC")
     };
     assert!(up(&both, &["--backfill", &devices]), "it serves, and tries again and again");
-    let (done, said) = run(&["replay", "--definitions", &old, "--store", &store, &input]);
-    assert!(!done && said.contains("is missing"), "{said}");
+    std::fs::write(home.path("less.yaml"), wider(DEFINITIONS)).expect("definitions");
+    let (done, said) = run(&["replay", "--definitions", &home.at("less.yaml"), "--store", &store, &input]);
+    assert!(!done && said.contains("view `more` is missing"), "{said}");
     let lines = printed(&["late", "--json", "--store", &store]);
     assert_eq!(lines.lines().filter(|line| line.contains("devices")).count(), 1, "{lines}");
     std::fs::rename(home.path("away"), &offline).expect("moved back");
