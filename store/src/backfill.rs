@@ -38,8 +38,8 @@ pub struct Turn<'s>(#[expect(dead_code, reason = "held")] MutexGuard<'s, ()>);
 impl Backfill {
     /// Of a store with these views missing.
     pub(crate) fn of(views: Vec<usize>, whole: &EnginePlan) -> Backfill {
-        let plan = if views.is_empty() { whole.restricted(|_| false) } else { whole.restricted(|view| views.contains(&view)) };
-        Backfill { any: AtomicBool::new(!views.is_empty()), views: Mutex::new(views), plan: Arc::new(plan) }
+        let plan = Arc::new(whole.restricted(|view| views.contains(&view)));
+        Backfill { any: AtomicBool::new(!views.is_empty()), views: Mutex::new(views), plan }
     }
 
     /// What the rows of commits go to meanwhile.
