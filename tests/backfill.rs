@@ -425,6 +425,7 @@ async fn the_old_views_answer_while_a_new_one_is_computed_and_events_come() {
     assert!(refused.message().contains("`newer` is being computed"), "{refused}");
     let page = metrics(&new.http).expect("a page");
     assert_eq!(page["floodmark_view_backfilling{view=\"newer\"}"], 1.0);
+    assert_eq!(page["floodmark_backfill_failures_total"], 0.0);
     // What comes meanwhile, and what comes again: by now it is late, and would count from now on if it counted.
     push(&new.address, &lines[..4_000]).await;
     push(&new.address, &lines[109_000..]).await;
@@ -440,6 +441,8 @@ async fn the_old_views_answer_while_a_new_one_is_computed_and_events_come() {
     are(&rows, &asked, &payments(&lines)).expect("all events are in it, those of before and those that came meanwhile");
     let page = metrics(&new.http).expect("a page");
     assert!(!page.contains_key("floodmark_view_backfilling{view=\"newer\"}"));
+    let [taken, all] = ["taken", "all"].map(|state| page[&format!("floodmark_backfill_events{{state=\"{state}\"}}")]);
+    assert_eq!((taken, all), (payments(&lines).len() as f64, payments(&lines).len() as f64));
     let count = |outcome: &str| page[&format!("floodmark_events_total{{source=\"payments\",outcome=\"{outcome}\"}}")] as usize;
     // It is the views that there were that say what becomes of an event.
     let events = payments(&lines).len();
