@@ -272,10 +272,11 @@ async fn whoever_is_refused_or_only_reads_changes_nothing() {
     let replay = ["replay"];
     let input = format!("payments={}", home.at("first.jsonl"));
     let cases = [
-        ("short.yaml", &get[..], None),
-        ("other.yaml", &get[..], None),
-        ("wider.yaml", &get[..], None),
-        ("both.yaml", &replay[..], Some(input.as_str())),
+        ("short.yaml", &get[..], None, ""),
+        ("other.yaml", &get[..], None, "the sources were payments"),
+        ("wider.yaml", &get[..], None, ""),
+        ("both.yaml", &get[..], None, "without `more`, `pairs`"),
+        ("both.yaml", &replay[..], Some(input.as_str()), "without `more`, `pairs`"),
     ];
     home.write_spine(&mut Chance(0x5e771e));
     let answers = |store: &str| {
@@ -290,12 +291,12 @@ async fn whoever_is_refused_or_only_reads_changes_nothing() {
     };
     copy("untouched");
     let wanted = answers("untouched");
-    for (at, (definitions, command, input)) in cases.into_iter().enumerate() {
+    for (at, (definitions, command, input, refusal)) in cases.into_iter().enumerate() {
         let store = format!("copy-{at}");
         copy(&store);
         let (definitions, directory) = (home.at(definitions), home.at(&store));
         let (done, said) = self::run(&[command, &["--definitions", &definitions, "--store", &directory], input.as_slice()].concat());
-        eprintln!("{definitions}: {done} {said}");
+        assert!(done == refusal.is_empty() && said.contains(refusal), "{definitions}: {said}");
         assert_eq!(answers(&store), wanted, "{definitions}");
     }
 }

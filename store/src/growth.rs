@@ -8,11 +8,16 @@ use std::path::Path;
 
 use floodmark_features::codec::{restore, snapshot};
 use floodmark_features::definition::{ClosedWindows, Definitions, View};
+use floodmark_features::section::section_plans;
 use floodmark_features::watermark::SourceProgress;
-use redb::{Database, ReadableDatabase, ReadableTableMetadata};
+use redb::{Database, ReadableDatabase, ReadableTable, ReadableTableMetadata, WriteTransaction};
 
+use crate::checkpoint::PartitionState;
 use crate::error::{OpenError, StoreError, engine};
-use crate::layout::{LOG, META, META_BACKFILLING, META_DEFINITIONS, META_FINGERPRINTS, META_OFFLINE, META_SOURCES, PROGRESS, forget_views};
+use crate::layout::{
+    LOG, META, META_BACKFILLING, META_DEFINITIONS, META_FINGERPRINTS, META_OFFLINE, META_SOURCES, META_TEXT_IS_OF_LOG, PROGRESS, STATE,
+    forget_views,
+};
 use crate::likeness::{entity_difference, fingerprints, source_difference, source_names, view_difference};
 use crate::recovery::meta;
 use crate::{Settings, Store};
@@ -26,13 +31,27 @@ pub(crate) struct Given<'a> {
 }
 
 /// Whether the log was written by other definitions than these: it is to be [settled](settle) first.
-pub(crate) fn log_is_of_others(database: &Database, text: &str) -> Result<bool, StoreError> {
+pub(crate) fn log_is_of_others(database: &Database, given: &Given<'_>, change: &Change) -> Result<bool, OpenError> {
     let known = meta(database, META_DEFINITIONS)?.unwrap_or_default();
-    if known.is_empty() || known == text.as_bytes() {
+    if known.is_empty() || known == given.text.as_bytes() || !has_log(database)? {
         return Ok(false);
     }
+    if is_marked(database)? || change.views.is_none() {
+        return Ok(is_marked(database)?);
+    }
+    let difference =
+        "its log was written by an older program: start it once with the definitions that it had last, and end it with SIGTERM";
+    Err(OpenError::Definitions { difference: difference.to_owned(), directory: given.directory.to_owned() })
+}
+
+fn has_log(database: &Database) -> Result<bool, StoreError> {
     let transaction = database.begin_read().map_err(engine)?;
     Ok(transaction.open_table(LOG).map_err(engine)?.len().map_err(engine)? > 0)
+}
+
+/// Whether the stored text is what the log was written by. Older programs wrote the text down only when they made a store.
+fn is_marked(database: &Database) -> Result<bool, StoreError> {
+    Ok(meta(database, META_TEXT_IS_OF_LOG)?.is_some())
 }
 
 /// Opens a store as it was left, and brings its log to its place.
@@ -77,14 +96,17 @@ pub(crate) fn check(database: &Database, given: &Given<'_>) -> Result<Change, Op
     let settled = settled(database, &stored, of_then.as_ref(), &backfilling)?;
     let changes = views != stored;
     // Whoever only reads changes nothing, and asks by the views that there are.
-    if !views.starts_with(&stored[..settled]) || (changes && !settings.writes && views.len() <= stored.len()) {
+    if !views.starts_with(&stored[..settled]) || (!settings.writes && !views.starts_with(&stored)) {
         return refused(view_difference(&stored, &views));
     }
     if let Some(difference) = of_then.and_then(|of_then| entity_difference(&of_then, definitions, settled)) {
         return refused(difference);
     }
-    let computed = if changes { Some((settled, stored.len(), computed(database, given, settled, &backfilling)?)) } else { None };
-    let any = settings.writes && (changes || sources.len() < definitions.sources.len() || known != text.as_bytes());
+    let is_as_before = |view: usize| backfilling.contains(&(view as u32)) && views.get(view) == stored.get(view);
+    let computed = || computed(database, given, settled, &backfilling, &is_as_before);
+    let computed = if changes { Some((settled, stored.len(), computed()?)) } else { None };
+    let is_news = changes || sources.len() < definitions.sources.len() || known != text.as_bytes() || !is_marked(database)?;
+    let any = settings.writes && is_news;
     Ok(Change { views: computed, any })
 }
 
@@ -107,7 +129,14 @@ fn settled(database: &Database, stored: &[(String, u64)], known: Option<&Definit
 }
 
 /// Which views are to be computed from history: those behind the settled ones to which something has come.
-fn computed(database: &Database, given: &Given<'_>, settled: usize, backfilling: &[u32]) -> Result<Vec<u32>, OpenError> {
+/// Those that were to be computed before need not be allowed again.
+fn computed(
+    database: &Database,
+    given: &Given<'_>,
+    settled: usize,
+    backfilling: &[u32],
+    is_as_before: &dyn Fn(usize) -> bool,
+) -> Result<Vec<u32>, OpenError> {
     let Given { directory, definitions, settings, .. } = given;
     let directory = || directory.to_path_buf();
     let mut past: Vec<(usize, &View)> = Vec::new();
@@ -116,15 +145,16 @@ fn computed(database: &Database, given: &Given<'_>, settled: usize, backfilling:
             past.push((at, view));
         }
     }
-    let named = || past.iter().map(|(_, view)| format!("`{}`", view.name)).collect::<Vec<_>>().join(", ");
-    if !settings.grows && !past.is_empty() {
-        return Err(OpenError::NewViews { views: named(), directory: directory() });
+    let named = |of: &[(usize, &View)]| of.iter().map(|(_, view)| format!("`{}`", view.name)).collect::<Vec<_>>().join(", ");
+    let new: Vec<(usize, &View)> = past.iter().copied().filter(|(at, _)| !is_as_before(*at)).collect();
+    if !settings.grows && !new.is_empty() {
+        return Err(OpenError::NewViews { views: named(&new), directory: directory() });
     }
     if let Some((_, view)) = past.iter().find(|(_, view)| view.closed_windows != ClosedWindows::Silent) {
         return Err(OpenError::EmitsFromHistory { view: view.name.clone(), directory: directory() });
     }
     if !past.is_empty() && meta(database, META_OFFLINE)?.is_none() {
-        return Err(OpenError::NoHistory { views: named(), directory: directory() });
+        return Err(OpenError::NoHistory { views: named(&past), directory: directory() });
     }
     let before = backfilling.iter().copied().filter(|view| (*view as usize) < settled);
     Ok(before.chain(past.iter().map(|(at, _)| *at as u32)).collect())
@@ -148,16 +178,37 @@ pub(crate) fn note(database: &Database, given: &Given<'_>, change: Change) -> Re
     let write = || -> Result<(), redb::Error> {
         let mut meta = transaction.open_table(META)?;
         meta.insert(META_DEFINITIONS, given.text.as_bytes())?;
+        meta.insert(META_TEXT_IS_OF_LOG, [].as_slice())?;
         meta.insert(META_SOURCES, snapshot(&source_names(given.definitions)).as_slice())?;
         if let Some((settled, stored, computed)) = change.views {
             meta.insert(META_FINGERPRINTS, snapshot(&fingerprints(given.definitions)).as_slice())?;
             meta.insert(META_BACKFILLING, snapshot(&computed).as_slice())?;
             forget_views(&transaction, settled..stored)?;
+            shorten_states(&transaction, given.definitions, settled)?;
         }
         Ok(())
     };
     write()?;
     transaction.commit().map_err(engine)
+}
+
+/// What partitions know of the views behind the first ones is nothing that others may inherit.
+fn shorten_states(transaction: &WriteTransaction, definitions: &Definitions, views: usize) -> Result<(), redb::Error> {
+    let sections = section_plans(definitions).iter().filter(|plan| plan.views.iter().any(|view| view.view < views)).count();
+    let mut states = transaction.open_table(STATE)?;
+    let mut shorter = Vec::new();
+    for entry in states.iter()? {
+        let (partition, bytes) = entry?;
+        // What cannot be read is found out when the store is opened.
+        let Ok(mut state) = restore::<PartitionState>(bytes.value()) else { continue };
+        state.counts.truncate(views);
+        state.closing.truncate(sections);
+        shorter.push((partition.value(), snapshot(&state)));
+    }
+    for (partition, state) in shorter {
+        states.insert(partition, state.as_slice())?;
+    }
+    Ok(())
 }
 
 /// A list among what the store says of itself; empty if it says nothing.

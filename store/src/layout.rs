@@ -65,6 +65,8 @@ pub(crate) const META_DEFINITIONS: &str = "definitions";
 pub(crate) const META_CHECKPOINT: &str = "checkpoint";
 pub(crate) const META_FINGERPRINTS: &str = "fingerprints";
 pub(crate) const META_SOURCES: &str = "sources";
+/// There if the definitions are those that the log was written by.
+pub(crate) const META_TEXT_IS_OF_LOG: &str = "text is of log";
 /// Views that are to be computed from history, by their positions.
 pub(crate) const META_BACKFILLING: &str = "backfilling";
 pub(crate) const META_OFFLINE: &str = "offline";

@@ -24,7 +24,7 @@ use crate::error::{OpenError, StoreError, engine};
 use crate::growth::Given;
 use crate::layout::{
     CHUNKS, CLOSED, FOLDED, FORMAT, LATE, LOG, META, META_CHECKPOINT, META_DEFINITIONS, META_FINGERPRINTS, META_FORMAT, META_ID,
-    META_OFFLINE, META_PARTITIONS, META_SOURCES, PROGRESS, REJECTS, SCORES, STATE, TO_KEEP, TO_SCORE, WHOLE_COMMIT,
+    META_OFFLINE, META_PARTITIONS, META_SOURCES, META_TEXT_IS_OF_LOG, PROGRESS, REJECTS, SCORES, STATE, TO_KEEP, TO_SCORE, WHOLE_COMMIT,
 };
 use crate::likeness::{fingerprints, source_names};
 use crate::read::places;
@@ -46,7 +46,7 @@ impl Store {
         let given = Given { directory, definitions: &definitions, text, settings: &settings };
         if is_made(&database, directory)? {
             let change = growth::check(&database, &given)?;
-            if growth::log_is_of_others(&database, text)? {
+            if growth::log_is_of_others(&database, &given, &change)? {
                 growth::settle(database, &given)?;
                 database = open_database(directory, settings.engine_cache)?;
             }
@@ -309,6 +309,7 @@ fn make(database: &Database, given: &Given<'_>) -> Result<(), StoreError> {
         meta.insert(META_FORMAT, snapshot(&FORMAT).as_slice())?;
         meta.insert(META_PARTITIONS, snapshot(&settings.partitions).as_slice())?;
         meta.insert(META_DEFINITIONS, text.as_bytes())?;
+        meta.insert(META_TEXT_IS_OF_LOG, [].as_slice())?;
         meta.insert(META_FINGERPRINTS, snapshot(&fingerprints(definitions)).as_slice())?;
         meta.insert(META_SOURCES, snapshot(&source_names(definitions)).as_slice())?;
         transaction.open_table(LOG)?;
