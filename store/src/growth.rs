@@ -215,3 +215,6 @@ fn shorten_states(transaction: &WriteTransaction, definitions: &Definitions, vie
 pub(crate) fn stored<T: serde::de::DeserializeOwned>(database: &Database, name: &str) -> Result<Vec<T>, StoreError> {
     Ok(meta(database, name)?.map_or(Ok(Vec::new()), |bytes| restore(&bytes))?)
 }
+
+#[cfg(test)]
+mod tests;
