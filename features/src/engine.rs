@@ -329,21 +329,6 @@ impl Shard {
         outputs: &mut Outputs,
     ) {
         let plan = self.plan.clone();
-        self.apply_by(&plan, at, section, rows, version, trail, tick, outputs);
-    }
-
-    /// The same for the views of a plan, which need not be all.
-    fn apply_by(
-        &mut self,
-        plan: &EnginePlan,
-        at: usize,
-        section: &Section,
-        rows: std::ops::Range<usize>,
-        version: u64,
-        trail: &[(u64, Time)],
-        tick: u32,
-        outputs: &mut Outputs,
-    ) {
         let section_plan = &plan.sections[at];
         if section_plan.views.is_empty() {
             return;
@@ -356,7 +341,7 @@ impl Shard {
                 if section_plan.emits {
                     self.follow(at, trail, Some(section.sequence[row]), outputs);
                 }
-                let outcome = self.apply_row(plan, at, section, routed, row, version, tick, outputs);
+                let outcome = self.apply_row(&plan, at, section, routed, row, version, tick, outputs);
                 if outcome > Outcome::Unassigned {
                     outputs.exceptions.push((section.sequence[row], outcome));
                 }

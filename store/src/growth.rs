@@ -36,8 +36,12 @@ pub(crate) fn log_is_of_others(database: &Database, given: &Given<'_>, change: &
     if known.is_empty() || known == given.text.as_bytes() || !has_log(database)? {
         return Ok(false);
     }
-    if is_marked(database)? || change.views.is_none() {
-        return Ok(is_marked(database)?);
+    if is_marked(database)? {
+        return Ok(true);
+    }
+    if change.views.is_none() {
+        // It is read as that program would have read it.
+        return Ok(false);
     }
     let difference =
         "its log was written by an older program: start it once with the definitions that it had last, and end it with SIGTERM";

@@ -4,13 +4,17 @@
 use std::sync::Arc;
 
 use super::{EnginePlan, Outputs, Shard};
+use crate::definition::ClosedWindows;
 use crate::section::Section;
 
 impl EnginePlan {
     /// The same sections, for those of the views for which `keep` says so. Routed rows are as they were: a section may have nobody left.
     pub fn restricted(&self, keep: impl Fn(usize) -> bool) -> EnginePlan {
         let mut plan = EnginePlan::new(self.definitions.clone());
-        plan.sections.iter_mut().for_each(|section| section.views.retain(|view| keep(view.view)));
+        for section in &mut plan.sections {
+            section.views.retain(|view| keep(view.view));
+            section.emits = section.views.iter().any(|view| self.definitions.views[view.view].closed_windows != ClosedWindows::Silent);
+        }
         plan
     }
 }
@@ -23,7 +27,17 @@ impl Shard {
 
     /// Puts rows of a section that were committed under `version` before in the timelines of a plan's views. An event counts from when it
     /// counted then; nobody is told of those that came too late, as nobody was.
-    pub fn backfill(&mut self, plan: &EnginePlan, at: usize, section: &Section, rows: std::ops::Range<usize>, version: u64, tick: u32) {
-        self.apply_by(plan, at, section, rows, version, &[], tick, &mut Outputs::default());
+    pub fn backfill(
+        &mut self,
+        plan: &Arc<EnginePlan>,
+        at: usize,
+        section: &Section,
+        rows: std::ops::Range<usize>,
+        version: u64,
+        tick: u32,
+    ) {
+        let own = std::mem::replace(&mut self.plan, plan.clone());
+        self.apply(at, section, rows, version, &[], tick, &mut Outputs::default());
+        self.plan = own;
     }
 }
