@@ -53,6 +53,12 @@ pub(crate) fn schema_of(source: &Source) -> SchemaRef {
     Arc::new(Schema::new(fields))
 }
 
+/// The columns of a source's table that are read where these of the source's are needed: its time and id with them, and the store's own.
+pub(crate) fn names_of<'a>(source: &Source, schema: &'a Schema, needed: &[usize]) -> Vec<&'a str> {
+    let always = |at: usize| at >= source.schema.columns.len() || at == source.event_time || source.event_id == Some(at);
+    (0..schema.fields().len()).filter(|at| always(*at) || needed.contains(at)).map(|at| schema.field(at).name().as_str()).collect()
+}
+
 /// What the table of a source's events is called that came too late for every view.
 pub(crate) fn late_table_of(source: &Source) -> String {
     format!("late_events/{}", source.name)

@@ -74,8 +74,7 @@ impl OfflineStore {
     fn since(&self, table: &Table, source: usize, needed: &[usize], read: &Read) -> Result<(RecordBatch, Read), OfflineError> {
         let definition = &self.definitions.sources[source];
         let schema = events::schema_of(definition);
-        let wanted = |at: usize| at >= definition.schema.columns.len() || needed.contains(&at);
-        let names: Vec<&str> = (0..schema.fields().len()).filter(|at| wanted(*at)).map(|at| schema.field(at).name().as_str()).collect();
+        let names = events::names_of(definition, &schema, needed);
         let all = table.files()?;
         let files: Vec<&String> = all.iter().filter(|file| !read.files.contains(*file)).collect();
         let cores = thread::available_parallelism().map_or(1, usize::from);
@@ -113,10 +112,8 @@ fn after(batch: RecordBatch, sequence: Option<i64>) -> Result<RecordBatch, Offli
 
 /// The columns of a source that its views need.
 fn needed(store: &Store, source: usize) -> Vec<usize> {
-    let definition = &store.definitions().sources[source];
     let sections = store.plan().sections.iter().filter(|section| section.source == source);
-    let of_views = sections.flat_map(|section| section.columns.iter().chain(&section.key_columns).copied());
-    of_views.chain([definition.event_time]).chain(definition.event_id).collect()
+    sections.flat_map(|section| section.columns.iter().chain(&section.key_columns).copied()).collect()
 }
 
 /// Rows that others have of a source's events, in the columns of its table and their types; what they do not have is null.

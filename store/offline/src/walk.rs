@@ -5,7 +5,6 @@ use std::collections::HashMap;
 use arrow::array::{AsArray, BooleanArray, RecordBatch};
 use arrow::compute::{concat_batches, filter_record_batch};
 use arrow::datatypes::Int64Type;
-use floodmark_features::definition::Source;
 use floodmark_store::kept::column;
 
 use crate::error::OfflineError;
@@ -102,8 +101,7 @@ impl Walk {
         let of = &self.sources[at];
         let definition = &self.offline.definitions.sources[of.source];
         let schema = events::schema_of(definition);
-        let names = names_of(definition, &of.needed);
-        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        let names = events::names_of(definition, &schema, &of.needed);
         let (mut found, mut seen) = (Vec::new(), Vec::new());
         for table in self.tables(of.source) {
             for (file, _) in table.files_numbered(column::SEQUENCE, within)? {
@@ -128,13 +126,6 @@ impl Walk {
     fn tables(&self, source: usize) -> impl Iterator<Item = &Table> {
         [Some(&self.offline.events[source]), self.offline.late[source].as_ref()].into_iter().flatten()
     }
-}
-
-fn names_of(definition: &Source, needed: &[usize]) -> Vec<String> {
-    let schema = events::schema_of(definition);
-    let always = [Some(definition.event_time), definition.event_id];
-    let wanted = |at: usize| at >= definition.schema.columns.len() || needed.contains(&at) || always.contains(&Some(at));
-    (0..schema.fields().len()).filter(|at| wanted(*at)).map(|at| schema.field(at).name().clone()).collect()
 }
 
 /// A column of the store's own numbers.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, Int64Array, TimestampMicrosecondArray};
-use floodmark_features::definition::Definitions;
+use floodmark_features::definition::{Definitions, Source};
 
 use super::*;
 use crate::lake::Lake;
